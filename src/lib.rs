@@ -1,0 +1,12 @@
+#![doc = include_str!("README.md")]
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod control;
+pub mod decimal;
+pub mod instance;
+pub mod learn;
+pub mod postgres;
+pub mod serve;
+pub mod tuning;
+pub mod world;

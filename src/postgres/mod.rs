@@ -1,0 +1,6 @@
+//! What PostgreSQL is, without talking to it: settings, units, counters, connection strings.
+
+pub mod counters;
+pub mod setting;
+pub mod units;
+pub mod uri;
