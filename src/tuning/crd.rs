@@ -474,7 +474,7 @@ pub struct PostgresTuningStatus {
 }
 
 /// The facts that a session froze before its first change.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionRecord {
     /// Short name of the session: part of its trials' names. A changed search begins another session.
