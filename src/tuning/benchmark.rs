@@ -83,6 +83,8 @@ pub enum Verdict {
     Abort {
         /// 99th percentile of the last window in milliseconds.
         p99_ms: f64,
+        /// The bound that it crossed.
+        bound_ms: f64,
     },
 }
 
@@ -117,13 +119,11 @@ impl Watch {
         self.latencies_us.clear();
 
         let in_a_row = |so_far: u32, beyond: bool| if beyond { so_far + 1 } else { 0 };
-        self.slow_windows =
-            in_a_row(self.slow_windows, self.abandon_below_tps.is_some_and(|bound| window_tps < bound));
-        if let Some(p99_ms) = p99_ms {
-            self.late_windows =
-                in_a_row(self.late_windows, self.abort_above_p99_ms.is_some_and(|bound| p99_ms > bound));
+        self.slow_windows = in_a_row(self.slow_windows, self.abandon_below_tps.is_some_and(|bound| window_tps < bound));
+        if let Some((p99_ms, bound_ms)) = p99_ms.zip(self.abort_above_p99_ms) {
+            self.late_windows = in_a_row(self.late_windows, p99_ms > bound_ms);
             if self.late_windows >= WINDOWS_IN_A_ROW {
-                return Verdict::Abort { p99_ms };
+                return Verdict::Abort { p99_ms, bound_ms };
             }
         }
         if self.slow_windows >= WINDOWS_IN_A_ROW { Verdict::Abandon } else { Verdict::Continue }
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(watch.add(2.0, 5.0, &late), Verdict::Continue);
         assert_eq!(watch.add(2.0, 5.0, &[]), Verdict::Continue);
         assert_eq!(watch.add(2.0, 5.0, &late), Verdict::Continue);
-        assert_eq!(watch.add(2.0, 5.0, &late), Verdict::Abort { p99_ms: 20.0 });
+        assert_eq!(watch.add(2.0, 5.0, &late), Verdict::Abort { p99_ms: 20.0, bound_ms: 10.0 });
     }
 
     #[test]

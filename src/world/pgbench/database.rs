@@ -154,8 +154,11 @@ async fn start_afresh(bench: &Client, content: &Content<'_>) -> Result<(), Prepa
         execute(bench, "emptying pgbench's history", "TRUNCATE pgbench_history").await?;
     }
     let tables = bench
-        .query("SELECT format('%I.%I', schemaname, tablename) FROM pg_catalog.pg_tables \
-                WHERE schemaname <> 'information_schema' AND schemaname !~ '^pg_'", &[])
+        .query(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_catalog.pg_tables \
+                WHERE schemaname <> 'information_schema' AND schemaname !~ '^pg_'",
+            &[],
+        )
         .await
         .map_err(|error| query_error(doing, &error))?;
     for table in &tables {
@@ -184,10 +187,8 @@ impl Content<'_> {
     async fn is_complete(&self, bench: &Client) -> Result<bool, PrepareError> {
         let Self::Tables { scale } = self else { return Ok(true) };
         let query_error = |error| query_error("looking at the benchmark's tables", &error);
-        let there = bench
-            .query_one("SELECT to_regclass('pgbench_branches') IS NOT NULL", &[])
-            .await
-            .map_err(query_error)?;
+        let there =
+            bench.query_one("SELECT to_regclass('pgbench_branches') IS NOT NULL", &[]).await.map_err(query_error)?;
         if !there.get::<_, bool>(0) {
             return Ok(false);
         }
