@@ -519,12 +519,23 @@ pub enum SessionOutcome {
 pub struct SessionKnob {
     /// Its name.
     pub name: String,
-    /// Smallest value, in the server's own unit; absent for enumerations.
+    /// Its value before the first change, as `SHOW` prints it.
+    pub baseline: String,
+    /// Smallest value, in the server's own unit; absent for enumerations and booleans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<Decimal>,
-    /// Largest value, in the server's own unit; absent for enumerations.
+    /// Largest value, in the server's own unit; absent for enumerations and booleans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Decimal>,
+    /// How the range is divided.
+    #[serde(default)]
+    pub scale: KnobScale,
+    /// Only whole numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub integer: bool,
+    /// Values with a meaning of their own (0, -1) outside the range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub special: Vec<Decimal>,
     /// The values of an enumeration or a boolean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
@@ -534,6 +545,16 @@ pub struct SessionKnob {
     /// A restart applies it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart: bool,
+}
+
+/// How the range of a knob is divided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KnobScale {
+    /// In equal steps.
+    #[default]
+    Linear,
+    /// In equal ratios.
+    Log,
 }
 
 /// What the server may use, as frozen by the session.
