@@ -6,8 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::DeserializeGuard;
+use kube::runtime::Controller;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::scope::Scope;
+
+/// The controller of a kind. The guard keeps an object that can't be decoded from stopping the others.
+pub type Guarded<K> = Controller<DeserializeGuard<K>>;
 
 /// One kind's reconciliation. `observe` and `act` do IO; `decide` and `report` are pure.
 pub trait Room: Send + Sync + 'static {
@@ -26,6 +33,11 @@ pub trait Room: Send + Sync + 'static {
     type Decision: Serialize + Send + Sync + 'static;
     /// What became of the decision's steps.
     type Outcome: Send + Sync + 'static;
+
+    /// Adds watches on other kinds whose changes concern this room's objects (`owns`, `watches_stream`).
+    fn watch(&self, controller: Guarded<Self::Kind>, _scope: &Scope) -> Guarded<Self::Kind> {
+        controller
+    }
 
     /// Gathers the facts. Not seeing something is a fact, not an error.
     fn observe(&self, object: Arc<Self::Kind>) -> impl Future<Output = Self::Facts> + Send;
