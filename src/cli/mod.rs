@@ -1,2 +1,3 @@
-//! To be written.
-//! To be written.
+//! The subcommands of `howdah`, one file each.
+
+pub mod benchmark;

@@ -1,6 +1,7 @@
 //! PostgresTuning and TuningTrial: the search for a better configuration, and its safety.
 
 pub mod act;
+pub mod benchmark;
 pub mod configuration;
 pub mod crd;
 pub mod decide;
