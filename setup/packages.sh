@@ -16,7 +16,7 @@ build   | maven                   | mvn
 build   | python3-pip             | pip
 build   | unzip                   | unzip
 test    | postgresql              | /usr/lib/postgresql/*/bin/postgres
-test    | postgresql-client       | /usr/lib/postgresql/*/bin/pgbench
+test    | postgresql-client       | psql
 cluster | buildah                 | buildah
 cluster | build-essential         | gcc
 cluster | conntrack               | conntrack
