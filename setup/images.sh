@@ -4,10 +4,11 @@
 #   setup/images.sh           into the local cluster (e2e/cluster)
 #   setup/images.sh push      to $IMAGE_REGISTRY, for an existing cluster
 #
-# Prints `howdah=REFERENCE` and `postgres=REFERENCE`. Rebuilds only what changed; wants target/debug/howdah compiled.
+# Writes `howdah=REFERENCE` and `postgres=REFERENCE` to target/images/references. Rebuilds only what changed; wants target/debug/howdah compiled.
 # Where no image registry can be reached, the Debian base is made here by mmdebstrap from the host's own apt sources,
 # under the name that the Dockerfiles use, and apt inside the build uses the host's apt configuration.
 set -euo pipefail
+shopt -s inherit_errexit
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 state=$root/target/images
 base=docker.io/library/debian:bookworm-slim
@@ -60,7 +61,8 @@ apt_of_the_host() {
   printf '%s\n' --network host --volume "$state/apt:/etc/apt" --volume /usr/share/keyrings:/usr/share/keyrings:ro
 }
 
-# image NAME KEY CONTEXT [BUILDAH-OPTION…]: builds localhost/NAME:KEY unless it is there, and brings it to the cluster.
+# image NAME KEY CONTEXT [BUILDAH-OPTION…]: builds localhost/NAME:KEY unless it is there, brings it to the cluster and
+# prints the reference under which the cluster finds it.
 image() {
   local name=$1 key=$2 context=$3; shift 3
   local reference=localhost/$name:$key
@@ -71,7 +73,8 @@ image() {
     say "building $name"
     quietly "build-$name" buildah build --layers "${options[@]}" "$@" --tag "$reference" "$context"
     # Only the newest is of use, and each is half a gigabyte.
-    buildah images --format '{{.Name}}:{{.Tag}}' | grep "^localhost/$name:" | grep -vxF "$reference" | xargs -r buildah rmi >/dev/null
+    buildah images --format '{{.Name}}:{{.Tag}}' |
+      awk -v name="localhost/$name:" -v newest="$reference" 'index($0, name) == 1 && $0 != newest' | xargs -r buildah rmi >/dev/null
   fi
   deliver "$name" "$reference"
 }
@@ -81,7 +84,7 @@ deliver() { # NAME REFERENCE
   if [ "$target" = push ]; then
     local remote=$IMAGE_REGISTRY/$name:${reference##*:}
     quietly "push-$name" buildah push --quiet "$reference" "$remote"
-    echo "$name=$remote"
+    echo "$remote"
     return
   fi
   if ! "$root/e2e/cluster/cluster" has "$reference"; then
@@ -90,7 +93,7 @@ deliver() { # NAME REFERENCE
     "$root/e2e/cluster/cluster" load "$state/$name.tar"
     rm -f "$state/$name.tar"
   fi
-  echo "$name=$reference"
+  echo "$reference"
 }
 
 # Only what goes into the image, so that nothing else makes it build again.
@@ -100,7 +103,6 @@ howdah_context() {
   mkdir -p "$context/target/debug" "$context/.native/libtorch"
   strip --strip-debug -o "$context/target/debug/howdah" "$root/target/debug/howdah"
   cp -rL "$root/.native/libtorch/lib" "$context/.native/libtorch/lib"
-  echo "$context"
 }
 
 target=${1:-cluster}
@@ -109,10 +111,12 @@ target=${1:-cluster}
 [ -x "$root/target/debug/howdah" ] || stop "target/debug/howdah is missing: run \`make build\` first"
 [ "$(id -u)" = 0 ] || command -v newuidmap >/dev/null || stop "without root, buildah needs the package uidmap"
 
-howdah_key=$(digest "$root/target/debug/howdah" "$root/Dockerfile" "$root"/setup/native.sh)
-if buildah inspect --type image "localhost/howdah:$howdah_key" >/dev/null 2>&1; then context=; else context=$(howdah_context); fi
-image howdah "$howdah_key" "$context" --build-arg BINARIES=prebuilt --file "$root/Dockerfile"
-[ -z "$context" ] || rm -rf "$context"
+key=$(digest "$root/target/debug/howdah" "$root/Dockerfile" "$root/setup/native.sh")
+if ! buildah inspect --type image "localhost/howdah:$key" >/dev/null 2>&1; then howdah_context; fi
+howdah=$(image howdah "$key" "$state/howdah" --build-arg BINARIES=prebuilt --file "$root/Dockerfile")
+rm -rf "$state/howdah"
 
-postgres=$root/config/samples/demo/postgres
-image howdah-postgres "$(digest "$postgres"/*)" "$postgres"
+context=$root/config/samples/demo/postgres
+postgres=$(image howdah-postgres "$(digest "$context"/*)" "$context")
+
+printf 'howdah=%s\npostgres=%s\n' "$howdah" "$postgres" | tee "$state/references"
