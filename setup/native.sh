@@ -6,6 +6,8 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "$0")/.." && pwd)"; N="$ROOT/.native"
 TORCH=2.13.0; BD=2.13.0-1.5.14
 STAMP="$N/.done-$BD-v1"; [ -e "$STAMP" ] && exit 0
+[ "$(uname -m)" = x86_64 ] || { echo "setup: libtorch is published for x86_64 only, this machine is $(uname -m)" >&2; exit 1; }
+echo "setup: fetching libtorch $TORCH (200 MB, once)" >&2
 W="$N/tmp"; rm -rf "$W"; mkdir -p "$W" "$N/libtorch/lib"
 sha() { echo "$1  $2" | sha256sum -c --quiet -; }
 
@@ -28,6 +30,8 @@ unzip -q -o "$H" 'torch/include/*' -d "$W"; rm -rf "$N/libtorch/include"; mv "$W
 echo "$TORCH" > "$N/libtorch/build-version"     # makes torch-sys check the version
 
 # 3. OpenBLAS, OpenMP build (the -pthread build ignores torch's thread count): Debian, 6.7 + 0.8 MB
+#    (apt-get download needs the package lists, which a slim image has thrown away)
+compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || apt-get update -qq
 ( cd "$W" && apt-get download -q libopenblas0-openmp libgfortran5 >/dev/null && for d in *.deb; do dpkg-deb -x "$d" deb; done )
 cp -L "$W"/deb/usr/lib/*/openblas-openmp/libopenblas.so.0 "$W"/deb/usr/lib/*/libgfortran.so.5 "$N/libtorch/lib/"
 
