@@ -241,6 +241,18 @@ impl Setting {
         }
     }
 
+    /// This setting with another value, given as `SHOW` prints it; unchanged where that isn't one.
+    pub fn with(&self, shown: &str) -> Self {
+        let value = match self.parse(shown) {
+            Ok(Native::Bool(on)) => if on { "on" } else { "off" }.to_owned(),
+            Ok(Native::Integer(number)) => number.to_string(),
+            Ok(Native::Real(number)) => number.to_string(),
+            Ok(Native::Text(text)) => text,
+            Err(_) => self.value.clone(),
+        };
+        Self { value, ..self.clone() }
+    }
+
     /// The value in effect, as `SHOW` prints it (`128MB`). What a server shows but would not accept itself (a build may
     /// list an internal setting's value in no notation) stands as it is.
     pub fn display(&self) -> String {

@@ -77,21 +77,21 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             set_trial(&trials, trial, &status).await.map_err(failed)
         }
         Step::DeleteJob { name } => job::delete_job(client, &namespace, name).await.map_err(kube),
-        Step::WriteConfiguration(write) => {
+        Step::WriteConfiguration(Write::ConfigMapKey(text)) => {
             let instance = surroundings.instance(tuning).await?;
-            let written = match write {
-                Write::ConfigMapKey(text) => instance::act::write_config_map_key(client, &instance, text.as_deref()).await,
-                Write::AlterSystem { set, reset } => instance::act::alter_system(client, &instance, set, reset).await,
-            };
-            written.map_err(instance_trouble)
+            instance::act::write_key(client, &instance, text.as_deref()).await.map_err(instance_trouble)
+        }
+        Step::WriteConfiguration(Write::AlterSystem { set, reset }) => {
+            let (server, _) = surroundings.server(tuning).await?;
+            instance::act::alter_system(&server, set, reset).await.map_err(instance_trouble)
         }
         Step::TouchPod { value } => {
             let instance = surroundings.instance(tuning).await?;
-            instance::act::touch_pod(client, &instance, value).await.map_err(instance_trouble)
+            instance::act::touch(client, &instance, value).await.map_err(instance_trouble)
         }
         Step::Reload => {
-            let instance = surroundings.instance(tuning).await?;
-            instance::act::reload(client, &instance).await.map_err(instance_trouble)
+            let (server, _) = surroundings.server(tuning).await?;
+            instance::act::reload(&server).await.map_err(instance_trouble)
         }
         Step::Restart { marker } => {
             let instance = surroundings.instance(tuning).await?;
@@ -116,7 +116,7 @@ fn store(error: crate::world::store::StoreError) -> Trouble {
     Trouble { reason: Reason::ModelStoreUnavailable, message: error.to_string() }
 }
 
-fn instance_trouble(trouble: instance::Trouble) -> Trouble {
+pub(super) fn instance_trouble(trouble: instance::Trouble) -> Trouble {
     let reason = match trouble.reason {
         instance::Reason::FieldConflict => Reason::FieldConflict,
         _ => Reason::ConfigurationNotWritten,

@@ -49,10 +49,10 @@ pub fn labels(tuning: &str) -> BTreeMap<String, String> {
 /// A sentence when the specification can't be turned into a run.
 pub fn job(facts: &Facts, trial: &TuningTrial) -> Result<Job, String> {
     let pgbench = &facts.tuning.spec.workload.pgbench;
-    let instance = facts.instance_object().ok_or("the PostgresInstance is gone")?;
+    let instance = facts.instance_spec().ok_or("the PostgresInstance is gone")?;
     let request = request(facts, trial)?;
     let request = serde_json::to_string(&request).map_err(|error| error.to_string())?;
-    let secret = &instance.spec.connection.secret_ref;
+    let secret = &instance.connection.secret_ref;
     let seconds = i64::from(pgbench.warmup_seconds) + i64::from(pgbench.measure_seconds);
     let deadline = PREPARE_SECONDS + PREPARE_SECONDS_PER_SCALE * i64::from(pgbench.scale) + 2 * seconds;
     let labels = labels(&trial.spec.tuning);

@@ -47,6 +47,11 @@ pub fn render(baseline_text: Option<&str>, parameters: &Parameters, marker: &str
     text
 }
 
+/// The marker in a text that [`render`] made.
+pub fn marker_in(text: &str) -> Option<&str> {
+    text.lines().rev().find_map(|line| line.strip_prefix(MARKER_SETTING)?.split('\'').nth(1))
+}
+
 /// The setting that a line of a configuration file sets. PostgreSQL's names are case-insensitive, its `=` optional.
 fn name_in(line: &str) -> Option<String> {
     let line = line.trim_start();

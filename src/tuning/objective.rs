@@ -73,6 +73,12 @@ fn weights(metric: ObjectiveMetric) -> (f64, f64) {
     }
 }
 
+/// The logarithm of what a metric makes of a measurement: the difference of two levels is a log gain.
+pub fn level(metric: ObjectiveMetric, measurement: &Measurement) -> f64 {
+    let (throughput, latency) = weights(metric);
+    throughput * measurement.tps.0.ln() - latency * measurement.latency_p95_ms.0.ln()
+}
+
 /// Gain over the baseline as a log ratio, positive is better: `w_T·ln(T/T_base) + w_L·ln(L_base/L)`. Of a censored
 /// measurement it is an upper bound. `None` where the candidate completed no transaction.
 pub fn log_gain(metric: ObjectiveMetric, candidate: &Measurement, baseline: &Reference) -> Option<f64> {

@@ -24,6 +24,8 @@ use crate::instance;
 use crate::instance::crd::PostgresInstance;
 use crate::learn::worker::Worker;
 use crate::world::kubernetes::{KubeError, job};
+use crate::postgres::uri::Uri;
+use crate::world::postgres;
 use crate::world::store::Store;
 
 /// What the tuning room works with.
@@ -155,6 +157,12 @@ impl Surroundings {
                 message: format!("PostgresInstance {name} can't be read: {error}"),
             }),
         }
+    }
+
+    /// A connection to the tuning's server.
+    pub(super) async fn server(&self, tuning: &PostgresTuning) -> Result<(postgres::Client, Uri), Trouble> {
+        let instance = self.instance(tuning).await?;
+        instance::observe::open(&self.client, &instance).await.map_err(act::instance_trouble)
     }
 
     async fn trials(&self, tuning: &PostgresTuning) -> Result<Vec<TuningTrial>, kube::Error> {

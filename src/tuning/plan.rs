@@ -145,7 +145,7 @@ impl Plan<'_> {
     fn project(&self, parameters: &Parameters) -> safety::Projection {
         let kernel = Kernel {
             settings: &self.settings,
-            resources: self.resources,
+            resources: &self.resources,
             safety: &self.spec.safety,
             restart: self.spec.restart_policy,
         };

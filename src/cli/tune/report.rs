@@ -28,10 +28,9 @@ pub fn write(path: &Path, session: &Session<'_>, finished: &Finished) -> Result<
         "interval": recommendation.as_ref().map(|r| [r.gain_low_percent.0, r.gain_high_percent.0]),
         "recommendation": recommendation,
         "verification": finished.conclusion.arms.iter().map(|arm| {
-            let gain = arm.gain.percent();
             json!({
                 "arm": arm.arm, "parameters": arm.parameters, "runs": arm.runs, "tps": arm.tps, "latencyP95Ms": arm.latency_p95_ms,
-                "gainPercent": gain.mean, "interval": [gain.low, gain.high],
+                "gainPercent": arm.gain.mean_percent(), "interval": [arm.gain.low_percent(), arm.gain.high_percent()],
                 "latencyP95ChangePercent": arm.latency_log_change.exp_m1() * 100.0,
             })
         }).collect::<Vec<_>>(),

@@ -2,7 +2,7 @@
 
 use super::super::configuration;
 use super::super::crd::{RestartPolicy, SessionRecord};
-use super::super::facts::{ConfigurationWay, Facts};
+use super::super::facts::{BASELINE, ConfigurationWay, Facts};
 use super::super::measurement::Parameters;
 use super::super::reason::Reason;
 use super::super::safety::{self, Mismatch};
@@ -17,8 +17,6 @@ pub(super) struct Target {
     changed: Parameters,
     /// Every knob of the session with its value.
     expected: Parameters,
-    /// The marker; `None` for the state before the session, which may have none.
-    marker: Option<String>,
 }
 
 impl Target {
@@ -31,7 +29,6 @@ impl Target {
             text: Some(configuration::render(session.baseline_configuration.as_deref(), parameters, &marker)),
             changed: parameters.clone(),
             expected,
-            marker: Some(marker),
         }
     }
 
@@ -41,12 +38,12 @@ impl Target {
             text: session.baseline_configuration.clone(),
             changed: Parameters::new(),
             expected: session.baseline_parameters.clone(),
-            marker: None,
         }
     }
 
-    fn restart_marker(&self) -> &str {
-        self.marker.as_deref().unwrap_or("baseline")
+    /// A short name for annotations.
+    fn name(&self) -> &str {
+        self.text.as_deref().and_then(configuration::marker_in).unwrap_or(BASELINE)
     }
 }
 
@@ -65,63 +62,60 @@ pub(super) enum Effect {
 
 /// Says what brings `target` closer to being in effect.
 pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> Effect {
-    let waiting = |message: &str| Effect::Waiting { message: message.into(), restarting: facts.is_restarting() };
+    let waiting = |message: &str| Effect::Waiting { message: message.into(), restarting: false };
     let way = match facts.configuration_way() {
         Ok(way) => way,
-        Err(trouble) => return Effect::Waiting { message: trouble.message.clone(), restarting: facts.is_restarting() },
+        Err(message) => return waiting(&message),
     };
+    let write = match &way {
+        ConfigurationWay::ConfigMap { text } => {
+            (*text != target.text.as_deref()).then(|| Write::ConfigMapKey(target.text.clone()))
+        }
+        ConfigurationWay::AlterSystem { stored } => alter_system(session, target, stored),
+    };
+    let touch = || Step::TouchPod { value: format!("{}-{}", target.name(), facts.now.0.as_millisecond()) };
+    if let Some(write) = write {
+        // The text comes back even while the server does not answer: then it starts with the right one.
+        let then = if matches!(way, ConfigurationWay::ConfigMap { .. }) { touch() } else { Step::Reload };
+        return Effect::Steps {
+            steps: vec![Step::WriteConfiguration(write), then],
+            message: "the configuration is written".into(),
+        };
+    }
     let Some(server) = facts.server() else {
         return waiting("the server does not answer; the configuration is checked as soon as it does");
     };
-    if facts.is_restarting() {
-        return waiting("the server restarts");
-    }
-    match way {
-        ConfigurationWay::ConfigMap { text, .. } if text != target.text.as_deref() => {
-            let steps = vec![
-                Step::WriteConfiguration(Write::ConfigMapKey(target.text.clone())),
-                Step::TouchPod { value: format!("{}-{}", target.restart_marker(), facts.now.0.as_millisecond()) },
-            ];
-            return Effect::Steps { steps, message: "the configuration is written".into() };
+    if matches!(way, ConfigurationWay::ConfigMap { .. }) {
+        let wanted = target.text.as_deref().and_then(configuration::marker_in);
+        if facts.file_marker() != wanted {
+            // Asked again at each look: the kubelet may have synced before the API server told it of the change.
+            let message = "the kubelet has not yet brought the configuration into the server's volume".into();
+            return Effect::Steps { steps: vec![touch()], message };
         }
-        ConfigurationWay::ConfigMap { file, .. } => {
-            let shown = facts.file_marker(file);
-            if shown.as_deref() != target.text.as_deref().and_then(configuration::marker_in) {
-                return Effect::Steps {
-                    // Asked again at each look: the kubelet may have synced before the API server told it.
-                    steps: vec![Step::TouchPod { value: format!("sync-{}", facts.now.0.as_millisecond()) }],
-                    message: format!("the kubelet has not yet brought the configuration into {file}"),
-                };
-            }
-        }
-        ConfigurationWay::AlterSystem { stored } => {
-            if let Some(write) = alter_system(session, target, &stored) {
-                let steps = vec![Step::WriteConfiguration(write), Step::Reload];
-                return Effect::Steps { steps, message: "the configuration is set by ALTER SYSTEM".into() };
-            }
+        if wanted.is_some() && server.marker.as_deref() != wanted {
+            return Effect::Steps { steps: vec![Step::Reload], message: "the server reads the configuration".into() };
         }
     }
-    let unloaded = target.marker.is_some() && facts.uses_marker() && server.marker != target.marker;
     let mismatches = safety::readback(&target.expected, facts.settings(), facts.our_file());
-    if unloaded || mismatches.iter().any(|m| matches!(m, Mismatch::Differs { .. })) {
-        return Effect::Steps { steps: vec![Step::Reload], message: "the server reads the configuration".into() };
+    let Some(first) = mismatches.first() else { return Effect::InEffect };
+    if mismatches.iter().any(|m| matches!(m, Mismatch::Differs { .. })) {
+        return Effect::Steps { steps: vec![Step::Reload], message: first.to_string() };
     }
-    if let Some(mismatch) = mismatches.iter().find(|m| matches!(m, Mismatch::Shadowed { .. })) {
+    if let Some(mismatch) = mismatches.iter().find(|m| !matches!(m, Mismatch::PendingRestart { .. })) {
         return Effect::Blocked { reason: Reason::Shadowed, message: mismatch.to_string() };
     }
-    if mismatches.is_empty() {
-        return Effect::InEffect;
-    }
+    let blocked = |message| Effect::Blocked { reason: Reason::ConfigurationNotInEffect, message };
     if facts.tuning.spec.restart_policy == RestartPolicy::Never {
-        let message = format!("{}; restartPolicy Never forbids the restart that would apply it", mismatches[0]);
-        return Effect::Blocked { reason: Reason::ConfigurationNotInEffect, message };
+        return blocked(format!("{first}; restartPolicy Never forbids the restart that would apply it"));
     }
     if !facts.has_workload() {
-        let message = "a restart is due, but the PostgresInstance names no workload to restart: set spec.workload".into();
-        return Effect::Blocked { reason: Reason::ConfigurationNotInEffect, message };
+        return blocked("a restart is due, but the PostgresInstance names no workload to restart: set spec.workload".into());
     }
-    // The start time makes a second restart for the same configuration (after a baseline in between) another one.
-    let marker = format!("{}-{}", target.restart_marker(), server.started_at_ms);
+    // With the start time in it, the same configuration may be restarted for again after another one.
+    let marker = format!("{}-{}", target.name(), server.started_at_ms);
+    if facts.restarted_for() == Some(marker.as_str()) {
+        return Effect::Waiting { message: "the server restarts".into(), restarting: true };
+    }
     Effect::Steps { steps: vec![Step::Restart { marker }], message: "the server restarts to apply it".into() }
 }
 

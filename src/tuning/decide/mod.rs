@@ -164,10 +164,9 @@ pub fn decide(facts: &Facts) -> Decision {
 
 /// What must be right before anything is changed. A server that fails in the middle of a trial is the trial's matter.
 fn step_aside(facts: &Facts) -> Option<Decision> {
-    let instance = match &facts.instance {
-        Ok(instance) => instance,
-        Err(trouble) => return Some(Decision::stalled(Reason::InstanceMissing, &trouble.message)),
-    };
+    if let Err(trouble) = &facts.instance {
+        return Some(Decision::stalled(trouble.reason, &trouble.message));
+    }
     if let Some(rival) = facts.busy_with() {
         let message = format!(
             "the tuning {rival} works on instance {} and this one begins when it has ended",
@@ -178,7 +177,7 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     if facts.is_trial_running() {
         return None;
     }
-    instance.trouble().map(|trouble| {
+    facts.instance_trouble().map(|trouble| {
         let message = format!("{}: {}", trouble.reason, trouble.message);
         Decision::stalled(Reason::InstanceNotReady, message)
     })

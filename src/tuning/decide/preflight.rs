@@ -25,29 +25,28 @@ pub(super) fn begin(facts: &Facts) -> Decision {
     let spec = &facts.tuning.spec;
     let resources = match facts.resources() {
         Ok(resources) => resources,
-        Err(trouble) => return Decision::stalled(Reason::InstanceNotReady, &trouble.message),
+        Err(message) => return Decision::stalled(Reason::InstanceNotReady, message),
     };
     let settings = facts.settings();
     if settings.is_empty() {
         return Decision::wait(Reason::InstanceNotReady, "the server's settings can't be read yet", SOON);
     }
-    let space = match Space::build(&spec.knobs, spec.restart_policy, spec.safety.durability, settings, &resources.into()) {
+    let space = match Space::build(&spec.knobs, spec.restart_policy, spec.safety.durability, settings, &facts.knob_resources(&resources)) {
         Ok(space) => space,
         Err(errors) => {
             let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Decision::stalled(Reason::InvalidKnobs, sentences.join("; "));
         }
     };
-    let mut touched: Vec<String> = space.dimensions().iter().map(|d| d.name.clone()).collect();
-    touched.extend(safety::derived(&touched).into_iter().filter(|name| settings.contains_key(name)));
+    let touched = safety::touched(&space, settings);
     let baseline: Parameters =
         touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.display()))).collect();
     let way = match facts.configuration_way() {
         Ok(way) => way,
-        Err(trouble) => return Decision::stalled(Reason::InstanceNotReady, &trouble.message),
+        Err(message) => return Decision::stalled(Reason::InstanceNotReady, message),
     };
     let (text, stored) = match way {
-        ConfigurationWay::ConfigMap { text, .. } => {
+        ConfigurationWay::ConfigMap { text } => {
             if let Some(message) = shadowed(facts, &touched) {
                 return Decision::stalled(Reason::Shadowed, message);
             }

@@ -71,11 +71,16 @@ fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Deci
             (APPLY_LIMIT_SECONDS, Reason::ConfigurationNotInEffect)
         };
         (age > limit).then(|| {
-            let message = format!("not in effect after {limit} s: {message}");
+            let cause = facts.instance_trouble().map_or_else(|| message.to_owned(), |trouble| trouble.message);
+            let message = format!("not in effect after {limit} s: {cause}");
             ended(facts, trial, TrialState::Failed, reason, &message)
         })
     };
     match effect::bring(facts, session, &Target::of(session, &trial.spec.parameters)) {
+        Effect::InEffect if facts.instance_trouble().is_some() => {
+            let message = facts.instance_trouble().map(|trouble| trouble.message).unwrap_or_default();
+            late(&message).unwrap_or_else(|| Decision::wait(Reason::InstanceNotReady, message, SOON))
+        }
         Effect::InEffect => {
             let job = match benchmark_job::job(facts, trial) {
                 Ok(job) => Box::new(job),

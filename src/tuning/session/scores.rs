@@ -88,9 +88,9 @@ impl<'a> Scores<'a> {
             .max_by(|a, b| a.log_gain.total_cmp(&b.log_gain))
     }
 
-    /// The point and the log gain of every scored trial, for the search for knobs without effect.
-    pub fn points(&self) -> impl Iterator<Item = (&'a [f64], f64)> {
-        self.scored.iter().map(|(record, _, gain)| (record.point.as_slice(), *gain))
+    /// The configuration and the log gain of every scored trial.
+    pub fn configurations(&self) -> Vec<(Parameters, f64)> {
+        self.scored.iter().map(|(record, _, gain)| (record.parameters.clone(), *gain)).collect()
     }
 
     /// The record of the pgtune configuration.

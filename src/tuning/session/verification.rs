@@ -20,8 +20,6 @@ pub struct ArmResult {
     pub parameters: Parameters,
     /// Gain over the baseline, as a log ratio of the objective.
     pub gain: Interval,
-    /// The same of throughput alone.
-    pub throughput_gain: Interval,
     /// Mean transactions per second.
     pub tps: f64,
     /// Mean 95th percentile of the latency in milliseconds.
@@ -108,13 +106,13 @@ pub(super) fn next(rules: &Rules, space: &Space, records: &[Record]) -> Next {
         Err(due) => return stage.verify(due),
     };
     let mut arms = results(rules, &stage, mine);
-    let better = |a: &&ArmResult| a.gain.percent().low >= rules.min_improvement_percent;
+    let better = |a: &&ArmResult| a.gain.low_percent() >= rules.min_improvement_percent;
     let Some(mut winner) = arms.iter().filter(better).max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean)).cloned() else {
         return Next::Conclude(Conclusion::without_gain(SessionOutcome::NoSignificantGain, arms));
     };
     let heuristic = arms.iter().find(|a| a.arm == Arm::Heuristic).map(|a| a.gain.mean);
 
-    if let Some(lean) = without_inert_knobs(rules, space, &scores, &winner.parameters) {
+    if let Some(lean) = without_inert_knobs(space, &scores, &winner.parameters) {
         let stage = Stage { challengers: vec![(Arm::Pruned, &lean)], pairs: rules.verification_pairs };
         let mine = match stage.split(rest) {
             Ok((mine, _)) => mine,
@@ -140,32 +138,32 @@ fn results(rules: &Rules, stage: &Stage<'_>, records: &[&Record]) -> Vec<ArmResu
         records.iter().filter_map(|r| Some((r.arm?, r.measurement()?))).collect();
     let interval = |arm: Arm, level: &dyn Fn(&Measurement) -> f64| {
         let levels: Vec<(Arm, f64)> = measured.iter().map(|(arm, m)| (*arm, level(m))).collect();
-        evidence::interval(&evidence::log_ratios(&levels, arm), rules.seed)
+        evidence::interval(&evidence::pairs(&levels, &arm, &Arm::Baseline), rules.seed)
     };
+    let passed = |arm: Arm| records.iter().filter(|r| r.arm == Some(arm)).all(|r| r.measurement().is_some());
     stage
         .challengers
         .iter()
-        .filter(|(arm, _)| records.iter().filter(|r| r.arm == Some(*arm)).all(|r| r.measurement().is_some()))
-        .map(|(arm, parameters)| {
+        .filter(|(arm, _)| passed(*arm))
+        .filter_map(|(arm, parameters)| {
             let runs: Vec<&Measurement> = measured.iter().filter(|(a, _)| a == arm).map(|(_, m)| *m).collect();
-            let mean = |value: &dyn Fn(&Measurement) -> f64| runs.iter().map(|m| value(m)).sum::<f64>() / runs.len() as f64;
-            ArmResult {
+            let mean = |value: fn(&Measurement) -> f64| runs.iter().map(|m| value(m)).sum::<f64>() / runs.len() as f64;
+            Some(ArmResult {
                 arm: *arm,
                 parameters: (*parameters).clone(),
-                gain: interval(*arm, &|m| objective::level(rules.metric, m)),
-                throughput_gain: interval(*arm, &|m| m.tps.0.ln()),
-                tps: mean(&|m| m.tps.0),
-                latency_p95_ms: mean(&|m| m.latency_p95_ms.0),
-                latency_log_change: interval(*arm, &|m| m.latency_p95_ms.0.ln()).mean,
+                gain: interval(*arm, &|m| objective::level(rules.metric, m))?,
+                tps: mean(|m| m.tps.0),
+                latency_p95_ms: mean(|m| m.latency_p95_ms.0),
+                latency_log_change: interval(*arm, &|m| m.latency_p95_ms.0.ln())?.mean,
                 runs: runs.len(),
-            }
+            })
         })
         .collect()
 }
 
 /// The configuration without the knobs that showed no effect; `None` when there is none to put back, or nothing left.
-fn without_inert_knobs(rules: &Rules, space: &Space, scores: &Scores<'_>, changed: &Parameters) -> Option<Parameters> {
-    let inert = evidence::inert_knobs(&scores.points().collect::<Vec<_>>(), space, changed, rules.seed);
+fn without_inert_knobs(space: &Space, scores: &Scores<'_>, changed: &Parameters) -> Option<Parameters> {
+    let inert = evidence::inert_knobs(&scores.configurations(), space, changed, &space.baseline());
     let lean: Parameters = changed.iter().filter(|(name, _)| !inert.contains(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
     (!lean.is_empty() && lean.len() < changed.len()).then_some(lean)
 }
