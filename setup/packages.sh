@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing. The one list of them.
 #
-#   setup/packages.sh build test cluster     the groups that are wanted
+#   setup/packages.sh build test image cluster     the groups that are wanted
 #
 # Does nothing (and asks no server) when everything is there. Without root it says what is missing and ends with 1.
 set -euo pipefail
@@ -17,7 +17,8 @@ build   | python3-pip             | pip
 build   | unzip                   | unzip
 test    | postgresql              | /usr/lib/postgresql/*/bin/postgres
 test    | postgresql-client       | psql
-cluster | buildah                 | buildah
+image   | buildah                 | buildah
+image   | mmdebstrap              | mmdebstrap
 cluster | build-essential         | gcc
 cluster | conntrack               | conntrack
 cluster | containerd              | containerd
@@ -26,7 +27,6 @@ cluster | curl                    | curl
 cluster | etcd-server             | etcd
 cluster | iproute2                | ip
 cluster | iptables                | iptables
-cluster | mmdebstrap              | mmdebstrap
 cluster | openssl                 | openssl
 cluster | procps                  | pgrep
 cluster | runc                    | runc

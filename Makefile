@@ -1,0 +1,87 @@
+# The commands of this repository. `make` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help demo demo-down test setup build cluster cluster-down images install generate generated fmt clippy unit chart e2e clean
+
+# local: the one-node cluster of e2e/cluster, which needs root. current: the cluster of the present KUBECONFIG, which
+# pulls images from IMAGE_REGISTRY.
+CLUSTER ?= local
+export CLUSTER
+
+# One profile (dev) for tests, images and the demo, so that nothing is compiled twice.
+cargo := cargo
+root := $(filter 0,$(shell id -u))
+# Whether there is a cluster to test in.
+testable := $(if $(filter current,$(CLUSTER))$(root),yes)
+
+# What set-up brings beyond building and testing.
+needed := $(if $(filter current,$(CLUSTER)),image,$(if $(root),image cluster))
+
+# $(call step,WHAT,COMMAND,WHAT TO DO WHEN IT FAILS)
+define step
+@printf '\n== %s\n' '$(1)'; { $(2); } || { printf '\nmake: %s failed: %s\n' '$(1)' '$(3)' >&2; exit 1; }
+endef
+
+help: ## List these commands
+	@echo "Howdah: an autopilot for PostgreSQL on Kubernetes"
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "CLUSTER=local (default) runs in a one-node cluster made here, as root; CLUSTER=current in the one of KUBECONFIG:"
+	@echo "  KUBECONFIG=… IMAGE_REGISTRY=registry.example.com/me make demo CLUSTER=current"
+
+demo: install ## Tune a database in a real cluster, and watch
+	$(call step,demo,setup/demo.sh,the line above says where to look)
+
+demo-down: ## Remove the demo, the operator and the local cluster
+	@setup/demo.sh down
+
+test: setup fmt clippy unit chart generated $(if $(testable),e2e) ## Everything: format, lints, tests, chart, generated files, end to end
+	@echo
+	@echo "make test: passed: format, clippy, unit, property and integration tests, chart, generated files$(if $(testable), and end to end in the $(CLUSTER) cluster)"
+	$(if $(testable),,@echo "make test: NOT RUN: end to end: a local cluster needs root. Run it in an existing one: KUBECONFIG=… IMAGE_REGISTRY=… make test CLUSTER=current")
+
+setup: ## Install what is missing: Debian packages, libtorch
+	$(call step,set-up,setup/setup.sh $(needed),the line above names what to install)
+
+build: setup ## Compile the binaries
+	$(call step,build,$(cargo) build --locked --bins,the compiler says where)
+
+cluster: setup ## Start the local cluster (CLUSTER=current: check the present one)
+	$(call step,cluster,$(if $(filter local,$(CLUSTER)),e2e/cluster/cluster up,. setup/cluster-env.sh),the line above says what it waits for)
+
+cluster-down: ## End the local cluster and remove its state
+	@e2e/cluster/cluster down
+
+images: build cluster ## Build the images and bring them to the cluster
+	$(call step,images,setup/images.sh $(if $(filter current,$(CLUSTER)),push),the log named above says why)
+
+install: images ## Install or upgrade the operator by Helm
+	$(call step,install,setup/install.sh,the lines above are what the cluster says)
+
+generate: build ## Write the CRDs, the chart's copies and the reference from the types
+	$(call step,generate,target/debug/howdah crds --dir crds && target/debug/howdah reference >docs/reference.md && setup/chart-files.sh,the command above says what it could not write)
+
+generated: build
+	$(call step,generated files,rm -rf target/generated && mkdir -p target/generated && target/debug/howdah crds --dir target/generated/crds && target/debug/howdah reference >target/generated/reference.md && diff -r crds target/generated/crds && diff docs/reference.md target/generated/reference.md && setup/chart-files.sh --check,they differ from the types: run make generate and commit)
+
+fmt:
+	$(call step,format,$(cargo) fmt --check,run cargo fmt)
+
+clippy: setup
+	$(call step,clippy,$(cargo) clippy --locked --all-targets -- -D warnings,each finding names its line)
+
+unit: setup
+	$(call step,unit and property and integration tests,$(cargo) test --locked,each failed test names itself above)
+
+chart:
+	$(call step,chart,e2e/cluster/cluster helm && eval "$$(e2e/cluster/cluster env)" && setup/chart-check.sh,each finding names its file)
+
+e2e: install
+	$(call step,end to end,setup/chart-check.sh --server && . setup/cluster-env.sh && . target/images/references && HOWDAH_IMAGE=$$howdah POSTGRES_IMAGE=$$postgres $(cargo) test --locked --test e2e,each failed test names itself above)
+
+clean: ## Remove everything that was built (the local cluster first)
+	@[ -z "$(root)" ] || e2e/cluster/cluster down
+	rm -rf target .native
