@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -76,7 +76,7 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             };
             set_trial(&trials, trial, &status).await.map_err(failed)
         }
-        Step::DeleteJob { name } => job::delete_job(client, &namespace, name).await.map_err(kube),
+        Step::DeleteJob { name } => job::delete_job(client, &namespace, name, PropagationPolicy::Foreground).await.map_err(kube),
         Step::WriteConfiguration(Write::ConfigMapKey(text)) => {
             let instance = surroundings.instance(tuning).await?;
             instance::act::write_key(client, &instance, text.as_deref()).await.map_err(instance_trouble)
@@ -85,9 +85,9 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             let (server, _) = surroundings.server(tuning).await?;
             instance::act::alter_system(&server, set, reset).await.map_err(instance_trouble)
         }
-        Step::TouchPod { value } => {
+        Step::TouchPod { pod, value } => {
             let instance = surroundings.instance(tuning).await?;
-            instance::act::touch(client, &instance, value).await.map_err(instance_trouble)
+            instance::act::touch(client, &instance, pod, value).await.map_err(instance_trouble)
         }
         Step::Reload => {
             let (server, _) = surroundings.server(tuning).await?;

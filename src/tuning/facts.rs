@@ -368,6 +368,11 @@ impl Facts {
         self.instance_spec().is_some_and(|spec| spec.workload.is_some())
     }
 
+    /// The pod that runs the server, where it is known.
+    pub fn pod_name(&self) -> Option<&str> {
+        self.known()?.pod().map(|pod| pod.name.as_str())
+    }
+
     /// The pod's container was last ended for its memory.
     pub fn was_killed_for_memory(&self) -> bool {
         let pod = self.known().and_then(InstanceFacts::pod);

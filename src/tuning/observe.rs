@@ -17,7 +17,8 @@ use super::facts::{Facts, Rival, Trouble};
 use super::optimizer::{self, Proposal};
 use super::reason::Reason;
 use super::session::Next;
-use crate::control::metrics::{Metrics, TuningSample};
+use crate::control::metrics::Metrics;
+use crate::control::metrics::tuning::TuningSample;
 use crate::control::room::{Guarded, Report, Room};
 use crate::control::scope::Scope;
 use crate::instance;
@@ -34,7 +35,7 @@ pub struct Surroundings {
     /// The API server.
     pub client: Client,
     /// Where checkpoints are kept.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// The thread on which models run.
     pub worker: Worker,
     /// The image of the benchmark's Job.

@@ -210,10 +210,11 @@ impl Tune {
 /// When the server can't be reached or tuned; its settings are restored all the same.
 pub async fn run(tune: Tune) -> Result<ExitCode> {
     let uri: Uri = tune.dsn.parse()?;
-    let ca = tune.ca.as_ref().map(|path| std::fs::read(path).with_context(|| format!("{} can't be read", path.display())));
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("{} can't be read", path.display()));
+    let ca = tune.ca.as_ref().map(read).transpose()?;
     let spec = tune.spec();
-    let target = Target::open(uri, ca.transpose()?, &tune, &spec).await?;
-    let session = Session { tune: &tune, spec: &spec, target: &target, worker: Worker::spawn("learner") };
+    let target = Target::open(uri, ca, &tune, &spec).await?;
+    let session = Session { tune: &tune, spec: &spec, target: &target, worker: Worker::spawn("learner").context("the learner can't start its thread")? };
 
     let searched = tokio::select! {
         result = session.run() => result,

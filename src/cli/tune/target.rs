@@ -142,6 +142,7 @@ impl Target {
     }
 }
 
+/// How long a connection may take.
 const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What `postgresql.auto.conf` holds of these settings.
@@ -159,7 +160,7 @@ async fn resources(client: &Client, uri: &Uri, tune: &Tune, settings: &Settings)
         Some(cgroup) => container::read(client, cgroup).await?,
         None => None,
     };
-    let local = uri.is_local();
+    let local = uri.is_socket() || ["localhost", "127.0.0.1", "::1"].contains(&uri.host.as_str());
     let machine = |found: Option<u64>| found.filter(|_| local);
     let limit = used.and_then(|u| u.memory_limit_bytes).map(i64::unsigned_abs);
     let memory = match &tune.memory {

@@ -73,14 +73,16 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
         }
         ConfigurationWay::AlterSystem { stored } => alter_system(session, target, stored),
     };
-    let touch = || Step::TouchPod { value: format!("{}-{}", target.name(), facts.now.0.as_millisecond()) };
+    // Without a pod to touch, the kubelet syncs by itself within about 90 s.
+    let touch = || {
+        let value = format!("{}-{}", target.name(), facts.now.0.as_millisecond());
+        facts.pod_name().map(|pod| Step::TouchPod { pod: pod.to_owned(), value })
+    };
     if let Some(write) = write {
         // The text comes back even while the server does not answer: then it starts with the right one.
-        let then = if matches!(way, ConfigurationWay::ConfigMap { .. }) { touch() } else { Step::Reload };
-        return Effect::Steps {
-            steps: vec![Step::WriteConfiguration(write), then],
-            message: "the configuration is written".into(),
-        };
+        let then = if matches!(way, ConfigurationWay::ConfigMap { .. }) { touch() } else { Some(Step::Reload) };
+        let steps = std::iter::once(Step::WriteConfiguration(write)).chain(then).collect();
+        return Effect::Steps { steps, message: "the configuration is written".into() };
     }
     let Some(server) = facts.server() else {
         return waiting("the server does not answer; the configuration is checked as soon as it does");
@@ -90,7 +92,7 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
         if facts.file_marker() != wanted {
             // Asked again at each look: the kubelet may have synced before the API server told it of the change.
             let message = "the kubelet has not yet brought the configuration into the server's volume".into();
-            return Effect::Steps { steps: vec![touch()], message };
+            return Effect::Steps { steps: touch().into_iter().collect(), message };
         }
         if wanted.is_some() && server.marker.as_deref() != wanted {
             return Effect::Steps { steps: vec![Step::Reload], message: "the server reads the configuration".into() };

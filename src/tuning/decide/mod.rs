@@ -44,6 +44,8 @@ pub enum Step {
     WriteConfiguration(Write),
     /// Makes the kubelet sync the pod's volumes at once. The value differs at each try.
     TouchPod {
+        /// The pod.
+        pod: String,
         /// Value of the annotation.
         value: String,
     },

@@ -7,7 +7,7 @@ use super::super::crd::{
 use super::super::facts::Facts;
 use super::super::measurement::{BenchmarkResult, Measurement, Parameters};
 use super::super::reason::Reason;
-use super::super::session::{self, Next};
+use super::super::session::Next;
 use super::super::summary;
 use super::super::configuration;
 use super::effect::{self, Effect, Target};

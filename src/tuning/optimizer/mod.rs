@@ -14,6 +14,8 @@ mod surrogate;
 use thiserror::Error;
 
 use super::crd::{Algorithm, OptimizerSpec, TrialKind};
+use serde::{Deserialize, Serialize};
+
 use crate::learn::torch::ddpg::AgentError;
 
 pub use surrogate::incumbent;
@@ -71,11 +73,12 @@ pub struct Request {
 }
 
 /// A configuration to try.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
     /// The configuration.
     pub point: Vec<f64>,
-    /// The agent after learning the history, for the next request; only `DDPG` has one.
+    /// The agent after learning the history, for the next request; only `DDPG` has one. Not part of a recorded fact.
+    #[serde(skip)]
     pub checkpoint: Option<Vec<u8>>,
 }
 
