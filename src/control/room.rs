@@ -13,13 +13,7 @@ use serde::de::DeserializeOwned;
 pub trait Room: Send + Sync + 'static {
     /// The custom resource.
     type Kind: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static;
+        + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// Everything that a decision depends on. Serialisable, so that a recorded decision can be replayed.
     type Facts: Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What to do, because of what, and when to look next.

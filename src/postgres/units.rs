@@ -150,10 +150,10 @@ pub fn show_integer(value: i64, unit: Option<&str>) -> String {
 /// A number in its own unit, as `SHOW` prints it.
 pub fn show_real(value: f64, unit: Option<&str>) -> String {
     let Some((measure, own)) = unit.and_then(unit_size).filter(|_| value > 0.0) else { return general(value) };
-    let units = table(measure).iter().map(|(name, size)| (value * own / size, *name));
+    let mut units = table(measure).iter().map(|(name, size)| (value * own / size, *name));
     // The first unit in which the value is nearly whole, or else the smallest.
     let nearly_whole = |(value, _): &(f64, &str)| *value > 0.0 && (value.round() / value - 1.0).abs() <= 1e-8;
-    let (value, name) = units.clone().find(nearly_whole).or_else(|| units.last()).expect("no table is empty");
+    let (value, name) = units.clone().find(nearly_whole).or_else(|| units.next_back()).expect("no table is empty");
     format!("{}{name}", general(value))
 }
 
