@@ -95,7 +95,7 @@ fn table(measure: Measure) -> &'static [(&'static str, f64)] {
 
 /// Reads a number with an optional unit into the setting's own unit.
 pub fn parse_number(text: &str, unit: Option<&str>, integer: bool) -> Result<Native, ValueError> {
-    let (mut value, written) = leading_number(text)?;
+    let (mut value, written) = leading_number(text, integer)?;
     if !written.is_empty() {
         value = in_own_unit(value, text, written, unit)?;
     }
@@ -103,13 +103,16 @@ pub fn parse_number(text: &str, unit: Option<&str>, integer: bool) -> Result<Nat
 }
 
 /// The number that a text begins with, and the rest without surrounding spaces.
-fn leading_number(text: &str) -> Result<(f64, &str), ValueError> {
+fn leading_number(text: &str, integer: bool) -> Result<(f64, &str), ValueError> {
     let trimmed = text.trim();
     let not_a_number = || ValueError::NotANumber(text.to_owned());
     let unsigned = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
-    if let Some(digits) = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
-        let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
-        let value = i64::from_str_radix(&digits[..end], 16).map_err(|_| not_a_number())? as f64;
+    let hexadecimal = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")).map(|digits| (digits, 16));
+    // As in C, a whole number that begins with 0 is octal.
+    let octal = (integer && unsigned.starts_with('0') && !unsigned.contains(['.', 'e', 'E'])).then_some((unsigned, 8));
+    if let Some((digits, radix)) = hexadecimal.or(octal) {
+        let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+        let value = i64::from_str_radix(&digits[..end], radix).map_err(|_| not_a_number())? as f64;
         return Ok((if trimmed.starts_with('-') { -value } else { value }, digits[end..].trim()));
     }
     // The longest prefix that reads as a number: `1e3` is one, the `e` of `1eB` is not part of one.
@@ -305,6 +308,8 @@ mod tests {
             ("16384", 16384),
             (" 1 GB ", 131_072),
             ("0x10", 16),
+            ("010MB", 1024),
+            ("0", 0),
             ("1.5kB", 0),
             ("8000B", 1),
             ("-1", -1),
