@@ -59,9 +59,8 @@ pub fn interval(log_ratios: &[f64], seed: u64) -> Option<Interval> {
     let margin = t_quantile(n - 1) * (variance / n as f64).sqrt();
 
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| (0..n).map(|_| log_ratios[rng.random_range(0..n)]).sum::<f64>() / n as f64)
-        .collect();
+    let mut means: Vec<f64> =
+        (0..RESAMPLES).map(|_| (0..n).map(|_| log_ratios[rng.random_range(0..n)]).sum::<f64>() / n as f64).collect();
     means.sort_by(f64::total_cmp);
     let tail = RESAMPLES / 40;
     Some(Interval {
@@ -74,8 +73,8 @@ pub fn interval(log_ratios: &[f64], seed: u64) -> Option<Interval> {
 /// The 97.5 % quantile of Student's t distribution.
 fn t_quantile(degrees: usize) -> f64 {
     const TABLE: [f64; 30] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-        2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
     ];
     // Beyond the table, the first terms of the expansion in 1/degrees (Abramowitz and Stegun 26.7.5).
     let z = 1.959_964f64;
@@ -145,8 +144,11 @@ mod tests {
     #[test]
     fn interleaved_runs_cancel_a_drift() {
         let arms = ['a', 'b', 'b', 'a', 'a', 'b', 'b', 'a'];
-        let runs: Vec<_> =
-            arms.iter().enumerate().map(|(at, arm)| (*arm, 0.01 * at as f64 + if *arm == 'b' { 0.2 } else { 0.0 })).collect();
+        let runs: Vec<_> = arms
+            .iter()
+            .enumerate()
+            .map(|(at, arm)| (*arm, 0.01 * at as f64 + if *arm == 'b' { 0.2 } else { 0.0 }))
+            .collect();
         let ratios = pairs(&runs, &'b', &'a');
         assert_eq!(ratios.len(), 4);
         assert!((ratios.iter().sum::<f64>() / 4.0 - 0.2).abs() < 1e-12, "{ratios:?}");

@@ -136,15 +136,30 @@ const PLAIN_LINEAR: (Quantity, KnobScale) = (Quantity::Plain, KnobScale::Linear)
 
 /// Every knob. `min_wal_size` is none: it follows `max_wal_size`.
 pub const CATALOGUE: &[Knob] = &[
-    range("work_mem", CLASSIC, BYTES_LOG, &[], |r| (MIB, work_mem_ceiling(r)), |r| {
-        (0.75 * r.memory() / (3.0 * f64::from(r.max_connections.max(1)))).max(4.0 * MIB)
-    }),
-    range("maintenance_work_mem", CLASSIC, BYTES_LOG, &[], |r| (64.0 * MIB, (r.memory() / 8.0).min(2.0 * GIB)), |r| {
-        (r.memory() / 16.0).min(2.0 * GIB)
-    }),
-    range("effective_cache_size", CLASSIC, BYTES_LINEAR, &[], |r| (0.4 * r.memory(), 0.85 * r.memory()), |r| {
-        0.75 * r.memory()
-    }),
+    range(
+        "work_mem",
+        CLASSIC,
+        BYTES_LOG,
+        &[],
+        |r| (MIB, work_mem_ceiling(r)),
+        |r| (0.75 * r.memory() / (3.0 * f64::from(r.max_connections.max(1)))).max(4.0 * MIB),
+    ),
+    range(
+        "maintenance_work_mem",
+        CLASSIC,
+        BYTES_LOG,
+        &[],
+        |r| (64.0 * MIB, (r.memory() / 8.0).min(2.0 * GIB)),
+        |r| (r.memory() / 16.0).min(2.0 * GIB),
+    ),
+    range(
+        "effective_cache_size",
+        CLASSIC,
+        BYTES_LINEAR,
+        &[],
+        |r| (0.4 * r.memory(), 0.85 * r.memory()),
+        |r| 0.75 * r.memory(),
+    ),
     range("checkpoint_timeout", CLASSIC, TIME_LOG, &[], |_| (300e3, 1800e3), |_| 900e3),
     range("checkpoint_completion_target", CLASSIC, PLAIN_LINEAR, &[], |_| (0.7, 0.95), |_| 0.9),
     range("wal_writer_delay", CLASSIC, TIME_LOG, &[], |_| (10.0, 1000.0), |_| 200.0),
@@ -165,16 +180,31 @@ pub const CATALOGUE: &[Knob] = &[
     range("shared_buffers", OLTP, BYTES_LINEAR, &[], |r| (0.1 * r.memory(), 0.4 * r.memory()), |r| r.memory() / 4.0),
     range("wal_buffers", OLTP, BYTES_LOG, &[-1.0], |_| (16.0 * MIB, 128.0 * MIB), |_| 16.0 * MIB),
     range("default_statistics_target", OLAP, PLAIN_LOG, &[], |_| (50.0, 1000.0), |_| 100.0),
-    range("max_parallel_workers_per_gather", OLAP, PLAIN_LINEAR, &[], |r| (0.0, r.cores().min(4.0)), |r| {
-        (r.cores() / 2.0).floor().min(4.0)
-    }),
-    range("max_parallel_maintenance_workers", OLAP, PLAIN_LINEAR, &[], |r| (0.0, r.cores().min(4.0)), |r| {
-        (r.cores() / 2.0).floor().min(4.0)
-    }),
+    range(
+        "max_parallel_workers_per_gather",
+        OLAP,
+        PLAIN_LINEAR,
+        &[],
+        |r| (0.0, r.cores().min(4.0)),
+        |r| (r.cores() / 2.0).floor().min(4.0),
+    ),
+    range(
+        "max_parallel_maintenance_workers",
+        OLAP,
+        PLAIN_LINEAR,
+        &[],
+        |r| (0.0, r.cores().min(4.0)),
+        |r| (r.cores() / 2.0).floor().min(4.0),
+    ),
     range("max_parallel_workers", OLAP, PLAIN_LINEAR, &[], |r| (1.0, r.cores()), Resources::cores),
-    range("max_worker_processes", OLAP, PLAIN_LINEAR, &[], |r| (r.cores().max(8.0), (2.0 * r.cores()).max(16.0)), |r| {
-        r.cores().max(8.0)
-    }),
+    range(
+        "max_worker_processes",
+        OLAP,
+        PLAIN_LINEAR,
+        &[],
+        |r| (r.cores().max(8.0), (2.0 * r.cores()).max(16.0)),
+        |r| r.cores().max(8.0),
+    ),
     Knob {
         name: "jit",
         profile: OLAP,
@@ -233,10 +263,7 @@ const DENIED: &[(&[&str], &str)] = &[
         &["ssl*", "listen_addresses", "port", "unix_socket_*", "*_directory", "*_file", "password_encryption"],
         "it decides who can reach the server and where its files are",
     ),
-    (
-        &["*_preload_libraries", "dynamic_library_path", "jit_provider"],
-        "it decides which code the server loads",
-    ),
+    (&["*_preload_libraries", "dynamic_library_path", "jit_provider"], "it decides which code the server loads"),
     (&["log_*", "logging_collector", "syslog_*", "event_source"], "what is logged is not a matter of speed"),
     (&["*_timeout"], "applications rely on it"),
     (&["enable_*"], "it switches off a planner method for every query to help one"),
@@ -259,9 +286,9 @@ pub fn denied(name: &str, durability: Durability) -> Option<&'static str> {
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((head, tail)) => name
-            .strip_prefix(head)
-            .is_some_and(|rest| (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| matches(tail, &rest[at..]))),
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| matches(tail, &rest[at..]))
+        }),
     }
 }
 
@@ -281,13 +308,38 @@ mod tests {
     #[test]
     fn dangerous_settings_are_denied() {
         for name in [
-            "fsync", "full_page_writes", "data_sync_retry", "zero_damaged_pages", "ignore_checksum_failure", "autovacuum",
-            "track_counts", "wal_level", "wal_sync_method", "max_connections", "archive_command", "primary_conninfo",
-            "recovery_target_time", "ssl", "ssl_cert_file", "listen_addresses", "port", "data_directory", "hba_file",
-            "shared_preload_libraries", "session_preload_libraries", "log_statement", "logging_collector",
-            "allow_system_table_mods", "autovacuum_freeze_max_age", "autovacuum_multixact_freeze_max_age",
-            "vacuum_freeze_min_age", "vacuum_multixact_freeze_table_age", "vacuum_failsafe_age", "statement_timeout",
-            "enable_seqscan", "unix_socket_directories",
+            "fsync",
+            "full_page_writes",
+            "data_sync_retry",
+            "zero_damaged_pages",
+            "ignore_checksum_failure",
+            "autovacuum",
+            "track_counts",
+            "wal_level",
+            "wal_sync_method",
+            "max_connections",
+            "archive_command",
+            "primary_conninfo",
+            "recovery_target_time",
+            "ssl",
+            "ssl_cert_file",
+            "listen_addresses",
+            "port",
+            "data_directory",
+            "hba_file",
+            "shared_preload_libraries",
+            "session_preload_libraries",
+            "log_statement",
+            "logging_collector",
+            "allow_system_table_mods",
+            "autovacuum_freeze_max_age",
+            "autovacuum_multixact_freeze_max_age",
+            "vacuum_freeze_min_age",
+            "vacuum_multixact_freeze_table_age",
+            "vacuum_failsafe_age",
+            "statement_timeout",
+            "enable_seqscan",
+            "unix_socket_directories",
         ] {
             assert!(denied(name, Durability::AllowAsynchronousCommit).is_some(), "{name}");
         }

@@ -46,11 +46,11 @@ impl Baselines {
     }
 
     /// What the baseline would have shown at a trial: interpolated (in logarithms, by trial number) between the nearest
-    /// one before and the nearest one after; the nearest alone where the other is missing; `None` without any.
+    /// one up to it and the nearest one after; the nearest alone where the other is missing; `None` without any.
     pub fn at(&self, trial: i32) -> Option<Reference> {
-        let after = self.0.partition_point(|(number, _)| *number < trial);
+        let after = self.0.partition_point(|(number, _)| *number <= trial);
         match (after.checked_sub(1).map(|before| self.0[before]), self.0.get(after)) {
-            (Some((a, first)), Some((b, second))) => {
+            (Some((a, first)), Some((b, second))) if a < trial => {
                 let part = f64::from(trial - a) / f64::from(b - a);
                 let between = |x: f64, y: f64| (x.ln() * (1.0 - part) + y.ln() * part).exp();
                 Some(Reference {
@@ -58,7 +58,7 @@ impl Baselines {
                     latency_p95_ms: between(first.latency_p95_ms, second.latency_p95_ms),
                 })
             }
-            (Some((_, only)), None) => Some(only),
+            (Some((_, only)), _) => Some(only),
             (None, only) => only.map(|(_, reference)| *reference),
         }
     }

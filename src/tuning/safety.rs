@@ -10,7 +10,7 @@ use super::knobs::{self, Resources};
 use super::measurement::Parameters;
 use super::space::Space;
 use crate::postgres::setting::{Context, Setting, Settings};
-use crate::postgres::units::{Native, unit_size};
+use crate::postgres::units::unit_size;
 
 pub use readback::{Mismatch, file_errors, readback};
 
@@ -166,17 +166,15 @@ fn admitted(name: &str, value: &str, kernel: &Kernel) -> Result<Admitted, String
         _ => {}
     }
     let native = setting.parse(value).map_err(|error| error.to_string())?;
-    let (Some(number), false) = (native.number(), setting.accepts(&native)) else {
-        return match native {
-            Native::Text(text) if !setting.accepts(&Native::Text(text.clone())) => {
-                Err(format!("this server doesn't know the value {text}"))
-            }
-            native => Ok(Admitted { shown: setting.show(&native), repair: None }),
-        };
-    };
-    let shown = shown(setting, number);
-    let repair = Some(format!("{name} was changed from {value} to {shown}: the server accepts no more and no less."));
-    Ok(Admitted { shown, repair })
+    match native.number().filter(|_| !setting.accepts(&native)) {
+        None => Ok(Admitted { shown: setting.show(&native), repair: None }),
+        Some(number) => {
+            let shown = shown(setting, number);
+            let repair =
+                format!("{name} was changed from {value} to {shown}: it is the nearest value that the server accepts.");
+            Ok(Admitted { shown, repair: Some(repair) })
+        }
+    }
 }
 
 #[cfg(test)]

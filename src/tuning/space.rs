@@ -38,7 +38,9 @@ pub enum SpaceError {
         reason: String,
     },
     /// A listed knob doesn't exist on this server.
-    #[error("knobs: this server has no setting {name}, or not one that a configuration file can change. Remove it from the knobs")]
+    #[error(
+        "knobs: this server has no setting {name}, or not one that a configuration file can change. Remove it from the knobs"
+    )]
     NotOnThisServer {
         /// The knob.
         name: String,
@@ -92,13 +94,17 @@ pub enum SpaceError {
         why: String,
     },
     /// A listed knob has only one sensible value here.
-    #[error("knobs: {name} has no room between its bounds with the server's memory and disk; give it a range or remove it")]
+    #[error(
+        "knobs: {name} has no room between its bounds with the server's memory and disk; give it a range or remove it"
+    )]
     NoRoom {
         /// The knob.
         name: String,
     },
     /// No knob is left.
-    #[error("knobs: none of the selected knobs can be turned on this server; add some to knobs.include or choose another profile")]
+    #[error(
+        "knobs: none of the selected knobs can be turned on this server; add some to knobs.include or choose another profile"
+    )]
     Empty,
     /// A frozen knob has neither bounds nor values.
     #[error("the session's record of the knob {name} is damaged; delete status.session to begin another session")]
@@ -128,11 +134,9 @@ impl Space {
     ) -> Result<Self, Vec<SpaceError>> {
         let mut errors = check_names(selection, durability);
         let listed: BTreeSet<&str> = selection.include.iter().map(String::as_str).collect();
-        let chosen = CATALOGUE.iter().filter(|knob| {
-            (knob.is_in(selection.profile) || listed.contains(knob.name))
-                && !selection.exclude.iter().any(|name| name == knob.name)
-                && knobs::denied(knob.name, durability).is_none()
-        });
+        let chosen = CATALOGUE
+            .iter()
+            .filter(|knob| is_selected(selection, knob) && knobs::denied(knob.name, durability).is_none());
         let mut dimensions = Vec::new();
         for knob in chosen {
             let range = selection.ranges.iter().find(|range| range.name == knob.name);
@@ -210,33 +214,29 @@ impl Space {
     }
 }
 
+/// Whether the selection has a knob, on a server that can turn it.
+fn is_selected(selection: &KnobSelection, knob: &Knob) -> bool {
+    let lists = |names: &[String]| names.iter().any(|name| name == knob.name);
+    (knob.is_in(selection.profile) || lists(&selection.include)) && !lists(&selection.exclude)
+}
+
 /// Errors in the names that the user listed.
 fn check_names(selection: &KnobSelection, durability: Durability) -> Vec<SpaceError> {
-    let ranged = selection.ranges.iter().map(|range| &range.name);
-    let named: BTreeSet<&String> = selection.include.iter().chain(ranged).collect();
+    let ranged: BTreeSet<&String> = selection.ranges.iter().map(|range| &range.name).collect();
+    let wanted: BTreeSet<&String> = selection.include.iter().chain(ranged.iter().copied()).collect();
     let mut errors = Vec::new();
-    for name in named {
-        let selected = |knob: &Knob| {
-            (knob.is_in(selection.profile) || selection.include.contains(name)) && !selection.exclude.contains(name)
-        };
+    for name in &wanted {
+        let knob = knobs::knob(name);
         if let Some(reason) = knobs::denied(name, durability) {
-            errors.push(SpaceError::Denied { name: name.clone(), reason: reason.to_owned() });
-        } else {
-            match knobs::knob(name) {
-                None => errors.push(SpaceError::Unknown { name: name.clone(), nearest: nearest(name) }),
-                Some(knob) if !selected(knob) && !selection.include.contains(name) => {
-                    errors.push(SpaceError::RangeWithoutKnob { name: name.clone() });
-                }
-                Some(_) => {}
-            }
+            errors.push(SpaceError::Denied { name: (*name).clone(), reason: reason.to_owned() });
+        } else if knob.is_some_and(|knob| ranged.contains(name) && !is_selected(selection, knob)) {
+            errors.push(SpaceError::RangeWithoutKnob { name: (*name).clone() });
         }
     }
-    // Taking out what is no setting at all is a slip of the pen; taking out what is never tuned is merely careful.
-    for name in selection.exclude.iter().filter(|name| knobs::knob(name).is_none()) {
-        if knobs::denied(name, durability).is_none() {
-            errors.push(SpaceError::Unknown { name: name.clone(), nearest: nearest(name) });
-        }
-    }
+    // Taking out what is never tuned is merely careful; taking out what is no knob at all is a slip of the pen.
+    let unknown = |name: &&String| knobs::knob(name).is_none() && knobs::denied(name, durability).is_none();
+    let named = wanted.into_iter().chain(&selection.exclude).filter(unknown);
+    errors.extend(named.map(|name| SpaceError::Unknown { name: name.clone(), nearest: nearest(name) }));
     errors
 }
 
@@ -329,6 +329,7 @@ fn bounds_on(
     let name = &setting.name;
     let factor = native_factor(setting, quantity)?;
     let whole = |value: f64| if setting.vartype == VarType::Integer { value.round() } else { value };
+    let shown = |bound: f64| setting.parse(&bound.to_string()).map_or(bound.to_string(), |v| setting.show(&v));
     let (least, most) = (setting.min.unwrap_or(f64::MIN), setting.max.unwrap_or(f64::MAX));
     let given = |text: &Option<String>| -> Result<Option<f64>, SpaceError> {
         let Some(text) = text else { return Ok(None) };
@@ -336,7 +337,6 @@ fn bounds_on(
         let value = setting.parse(text).map_err(|error| unreadable(error.to_string()))?;
         let number = value.number().ok_or_else(|| unreadable(format!("{text:?} is not a number")))?;
         if number < least || number > most {
-            let shown = |bound: f64| setting.parse(&bound.to_string()).map_or(bound.to_string(), |v| setting.show(&v));
             return Err(SpaceError::RangeOutsideServer {
                 name: name.clone(),
                 bound: text.clone(),
@@ -356,7 +356,6 @@ fn bounds_on(
         if range.is_none() {
             return Err(SpaceError::NoRoom { name: name.clone() });
         }
-        let shown = |bound: f64| setting.parse(&bound.to_string()).map_or(bound.to_string(), |v| setting.show(&v));
         return Err(SpaceError::MinAboveMax { name: name.clone(), min: shown(min), max: shown(max) });
     }
     Ok((min, max))
@@ -377,4 +376,4 @@ pub(super) fn native_factor(setting: &Setting, quantity: Quantity) -> Result<f64
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -219,9 +219,8 @@ mod tests {
         let incumbent = space.decode(&[0.9, 0.9, 0.9]);
         assert!(inert_knobs(&[], &space, &incumbent, &baseline).is_empty());
         // n1 and the word never moved: their effects are unknown, not zero.
-        let history: Vec<_> = (0..30)
-            .map(|i| (Parameters::from([("n0".to_owned(), (i * 30).to_string())]), 0.0))
-            .collect();
+        let history: Vec<_> =
+            (0..30).map(|i| (Parameters::from([("n0".to_owned(), (i * 30).to_string())]), 0.0)).collect();
         assert_eq!(inert_knobs(&history, &space, &incumbent, &baseline), ["n0"]);
     }
 

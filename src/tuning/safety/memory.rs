@@ -122,9 +122,7 @@ fn scale(draft: &mut Draft) -> bool {
 fn slope(draft: &Draft, name: &str) -> f64 {
     let number = |name: &str, absent: f64| draft.number(name).unwrap_or(absent);
     match name {
-        "work_mem" => {
-            f64::from(draft.kernel.resources.clients) * WORK_MEM_AREAS * number("hash_mem_multiplier", 1.0)
-        }
+        "work_mem" => f64::from(draft.kernel.resources.clients) * WORK_MEM_AREAS * number("hash_mem_multiplier", 1.0),
         "maintenance_work_mem" => {
             let own = draft.number("autovacuum_work_mem").is_some_and(|value| value >= 0.0);
             let autovacuum = if own { 0.0 } else { number("autovacuum_max_workers", 3.0) };

@@ -167,10 +167,16 @@ mod tests {
     #[test]
     fn who_shadows_a_value_is_named_with_the_remedy() {
         let auto = said("configuration file", Some("/data/postgresql.auto.conf"), false);
-        assert!(auto.starts_with("work_mem is 4MB instead of 8MB:") && auto.contains("ALTER SYSTEM RESET work_mem"), "{auto}");
+        assert!(
+            auto.starts_with("work_mem is 4MB instead of 8MB:") && auto.contains("ALTER SYSTEM RESET work_mem"),
+            "{auto}"
+        );
         assert!(said("command line", None, false).contains("command line"));
         assert!(said("user", None, false).contains("ALTER ROLE"));
-        assert!(said("configuration file", Some("/data/postgresql.conf"), false).contains("/data/postgresql.conf sets it too"));
+        assert!(
+            said("configuration file", Some("/data/postgresql.conf"), false)
+                .contains("/data/postgresql.conf sets it too")
+        );
         assert!(said("configuration file", Some(OURS), false).contains("has not read"));
         assert!(said("default", None, false).contains("has not read"));
         assert!(said("configuration file", Some(OURS), true).contains("waits for a restart"));
@@ -188,6 +194,9 @@ mod tests {
         settings.get_mut("shared_buffers").unwrap().pending_restart = true;
         let found = file_errors(&[line("shared_buffers"), line("work_mem"), FileSetting::default()], &settings);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].to_string(), "the server can't apply work_mem in /etc/postgresql/howdah.conf: setting could not be applied");
+        assert_eq!(
+            found[0].to_string(),
+            "the server can't apply work_mem in /etc/postgresql/howdah.conf: setting could not be applied"
+        );
     }
 }

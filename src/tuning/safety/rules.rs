@@ -77,7 +77,9 @@ pub(super) fn repair_wal(draft: &mut Draft) {
     let whole = if bounded < size { (bounded / unit).floor() } else { (bounded / unit).ceil() };
     draft.set(name, whole, &reason);
 
-    let Some(min) = draft.kernel.settings.get(MIN_WAL_SIZE).filter(|min| min.context == Context::Sighup) else { return };
+    let Some(min) = draft.kernel.settings.get(MIN_WAL_SIZE).filter(|min| min.context == Context::Sighup) else {
+        return;
+    };
     let derived = (MIN_WAL_SHARE * whole * unit).max(least).min(whole * unit) / draft.unit(MIN_WAL_SIZE);
     draft.parameters.insert(MIN_WAL_SIZE.to_owned(), super::shown(min, derived.floor()));
 }
@@ -87,11 +89,17 @@ pub(super) fn repair_costs(draft: &mut Draft) {
     if let (Some(random), Some(sequential)) = (draft.number("random_page_cost"), draft.live("seq_page_cost")) {
         draft.set("random_page_cost", random.max(sequential), "a random read costs at least a sequential one");
     }
-    let (Some(cache), Some(buffers)) = (draft.number("effective_cache_size"), draft.number("shared_buffers")) else { return };
+    let (Some(cache), Some(buffers)) = (draft.number("effective_cache_size"), draft.number("shared_buffers")) else {
+        return;
+    };
     if draft.sets("effective_cache_size") {
         draft.set("effective_cache_size", cache.max(buffers), "the cache is at least the shared buffers");
     } else {
-        draft.set("shared_buffers", buffers.min(cache), "effective_cache_size, which isn't among the knobs, is no larger");
+        draft.set(
+            "shared_buffers",
+            buffers.min(cache),
+            "effective_cache_size, which isn't among the knobs, is no larger",
+        );
     }
 }
 

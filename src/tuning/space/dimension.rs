@@ -1,7 +1,7 @@
 //! One dimension of the space: the finite list of values that a knob takes on the unit interval.
 
 use crate::decimal::Decimal;
-use crate::postgres::units::{Measure, Native, ValueError, parse_number, show_integer, show_real, unit_size};
+use crate::postgres::units::{Measure, ValueError, parse_number, show_integer, show_real, unit_size};
 use crate::tuning::crd::{KnobScale, SessionKnob};
 
 /// Most values between a range's bounds: equal configurations are recognised and not measured twice.
@@ -67,8 +67,8 @@ impl Dimension {
 
     /// The index of the value at a coordinate in \[0, 1\].
     pub fn index_at(&self, coordinate: f64) -> usize {
-        // NaN is treated as the lower end, so that no coordinate leads outside.
-        let coordinate = coordinate.max(0.0).min(1.0);
+        // NaN passes through and is cast to 0, so that no coordinate leads outside.
+        let coordinate = coordinate.clamp(0.0, 1.0);
         let special = self.special_count();
         let reserved = SPECIAL_SHARE * special as f64;
         if coordinate < reserved {
@@ -148,11 +148,4 @@ pub fn granule(bytes: f64, own: f64) -> f64 {
 fn significant(value: f64, digits: usize) -> f64 {
     // Through the decimal notation, so that 0.71 is the number that reads back from "0.71".
     format!("{value:.*e}", digits - 1).parse().unwrap_or(value)
-}
-
-impl SessionKnob {
-    /// The value of a text in this knob's notation, if it is a number.
-    pub fn read(&self, text: &str) -> Result<Native, ValueError> {
-        parse_number(text, Some(self.unit.as_str()).filter(|unit| !unit.is_empty()), self.integer)
-    }
 }
