@@ -5,6 +5,7 @@ pub mod cli;
 pub mod control;
 pub mod decimal;
 pub mod instance;
+pub mod kinds;
 pub mod kubernetes;
 pub mod learn;
 pub mod postgres;
