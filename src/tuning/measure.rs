@@ -119,7 +119,7 @@ pub async fn measure(
         Some(sql) => Content::Script { sql },
         None => Content::Tables { scale: request.scale },
     };
-    database::prepare(&client, uri, ca, &program, &content).await?;
+    database::prepare(uri, ca, &program, &content).await?;
     configuration::checkpoint(&client).await?;
 
     let observer =

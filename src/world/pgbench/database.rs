@@ -39,8 +39,8 @@ pub enum PrepareError {
          alone; rename it, or drop it if nobody needs it"
     )]
     Foreign,
-    /// Connecting to it failed.
-    #[error("connecting to the database {DATABASE:?}: {0}")]
+    /// Connecting failed.
+    #[error("connecting to prepare the database {DATABASE:?}: {0}")]
     Connect(#[from] ConnectError),
     /// A statement failed.
     #[error(transparent)]
@@ -61,13 +61,13 @@ const DRIFT_SLACK_BYTES: f64 = 128e6;
 /// Makes sure that the benchmark's database exists and is in its starting state: as made, history emptied, vacuumed and
 /// analysed. It is made anew when it holds something else or has drifted.
 pub async fn prepare(
-    client: &Client,
     uri: &Uri,
     ca: Option<&[u8]>,
     program: &Program,
     content: &Content<'_>,
 ) -> Result<(), PrepareError> {
     let wanted = content.name();
+    let client = connect_for_long(uri, ca).await?;
     let existing = client
         .query_opt(
             "SELECT shobj_description(oid, 'pg_database'), pg_database_size(oid) \
@@ -86,17 +86,17 @@ pub async fn prepare(
                 return start_afresh(&bench, content).await;
             }
         }
-        execute(client, "dropping the benchmark's old database", &format!("DROP DATABASE {DATABASE} WITH (FORCE)"))
+        execute(&client, "dropping the benchmark's old database", &format!("DROP DATABASE {DATABASE} WITH (FORCE)"))
             .await?;
     }
-    create(client, &uri, ca, program, content).await
+    create(&client, &uri, ca, program, content).await
 }
 
-/// Connects without a limit on a statement's time: making and vacuuming large tables takes long.
+/// Connects without a limit on a statement's time: large tables take long, and dropping a database waits for a checkpoint.
 async fn connect_for_long(uri: &Uri, ca: Option<&[u8]>) -> Result<Client, PrepareError> {
-    let bench = connect(uri, ca, Duration::from_secs(10)).await?;
-    execute(&bench, "preparing a session in the benchmark's database", "SET statement_timeout = 0").await?;
-    Ok(bench)
+    let client = connect(uri, ca, Duration::from_secs(10)).await?;
+    execute(&client, "lifting the limit on a statement's time", "SET statement_timeout = 0").await?;
+    Ok(client)
 }
 
 async fn create(
