@@ -225,7 +225,8 @@ impl<R: Room> Loop<R> {
 }
 
 fn note(message: &str) -> String {
-    message[..message.floor_char_boundary(NOTE_BYTES)].to_owned()
+    let end = (0..=NOTE_BYTES.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
+    message[..end.unwrap_or(0)].to_owned()
 }
 
 #[cfg(test)]

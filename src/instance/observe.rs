@@ -108,7 +108,7 @@ async fn see_workload(
     let seen = async {
         let facts = workload::read(client, namespace, *kind, name).await?;
         let pods = workload::pods(client, namespace, &facts).await?;
-        let lasting = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).next_back();
+        let lasting = pods.iter().rfind(|pod| pod.metadata.deletion_timestamp.is_none());
         let pod = lasting.or(pods.last()).map(|pod| PodFacts::of(pod, container.as_deref()));
         Ok(Workload { facts, pod })
     };

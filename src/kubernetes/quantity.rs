@@ -1,11 +1,11 @@
 //! Kubernetes quantities: `2Gi`, `1500m`, `1e3`.
 
-/// Reads a quantity of bytes (`2Gi`, `500M`, `1073741824`), rounded down. `None` when it isn't one.
+/// Reads a quantity of bytes (`2Gi`, `500M`, `1073741824`), rounded. `None` when it isn't one.
 pub fn bytes(text: &str) -> Option<i64> {
     whole(value(text)?)
 }
 
-/// Reads a quantity of cores (`2`, `1500m`) as thousandths of a core, rounded down. `None` when it isn't one.
+/// Reads a quantity of cores (`2`, `1500m`) as thousandths of a core, rounded. `None` when it isn't one.
 pub fn millicores(text: &str) -> Option<i64> {
     whole(value(text)? * 1000.0)
 }
@@ -57,7 +57,7 @@ fn value(text: &str) -> Option<f64> {
 }
 
 fn whole(value: f64) -> Option<i64> {
-    (value < i64::MAX as f64).then_some(value as i64)
+    (value < i64::MAX as f64).then_some(value.round() as i64)
 }
 
 #[cfg(test)]
