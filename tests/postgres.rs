@@ -5,9 +5,11 @@ mod server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use clap::Parser;
+use howdah::cli::benchmark;
 use howdah::postgres::counters::NAMES;
 use howdah::postgres::error::{ConnectError, QueryError};
 use howdah::postgres::server::MARKER;
@@ -16,6 +18,7 @@ use howdah::postgres::uri::{SslMode, Uri};
 use howdah::tuning::benchmark::{BenchmarkRequest, ScriptFile};
 use howdah::tuning::crd::Builtin;
 use howdah::tuning::measure::{MeasureError, Progress, measure};
+use howdah::tuning::measurement::BenchmarkResult;
 use howdah::tuning::state::FEATURES;
 use howdah::world::pgbench::database::{DATABASE, PrepareError};
 use howdah::world::postgres::rights::{Needs, rights};
@@ -153,11 +156,12 @@ async fn settings_and_their_files_are_read_and_a_reload_applies_a_file() {
 
     fs::write(&file, format!("work_mem = '7MB'\nshared_buffers = '32MB'\n{MARKER} = 'abc'\n")).unwrap();
     assert!(line("work_mem").await.applied && line("work_mem").await.source_file.ends_with("howdah.conf"));
-    assert!(line("shared_buffers").await.error.unwrap().contains("restart"));
     configuration::reload(&client).await.unwrap();
     let after = settings(&client).await.unwrap();
     assert_eq!(after["work_mem"].value, "7168");
     assert!(after["shared_buffers"].pending_restart && after["shared_buffers"].value == before["shared_buffers"].value);
+    // What waits for a restart is an error to pg_file_settings.
+    assert_eq!(line("shared_buffers").await.error.as_deref(), Some("setting could not be applied"));
     let facts = server_facts(&client).await.unwrap();
     assert_eq!(facts.marker.as_deref(), Some("abc"));
     assert!(facts.major() >= 13 && !facts.in_recovery && facts.database_bytes > 0);
@@ -322,6 +326,32 @@ async fn scripts_of_the_users_run_and_their_errors_are_told() {
     let missing = BenchmarkRequest { init_script: Some("/nowhere/init.sql".into()), ..own };
     let error = measure(&uri, None, &missing, |_| {}).await.unwrap_err();
     assert!(matches!(error, MeasureError::Script { .. }), "{error}");
+}
+
+#[derive(Parser)]
+struct Subcommand {
+    #[command(flatten)]
+    args: benchmark::Args,
+}
+
+#[tokio::test]
+async fn the_subcommand_leaves_its_result_in_the_termination_log() {
+    let server = Server::start("");
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("termination-log");
+    let run = async |uri: &str| {
+        let request = serde_json::to_string(&BenchmarkRequest { builtin: Builtin::SelectOnly, ..request() }).unwrap();
+        let log = log.to_str().unwrap();
+        let arguments = ["howdah", "--uri", uri, "--request", &request, "--termination-log", log];
+        let code = benchmark::run(Subcommand::parse_from(arguments).args).await;
+        (code, serde_json::from_str::<BenchmarkResult>(&fs::read_to_string(log).unwrap()).unwrap())
+    };
+    let (code, result) = run(&server.text("postgres", "postgres")).await;
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(matches!(result, BenchmarkResult::Measured(measured) if measured.transactions > 0));
+    let (code, result) = run(&server.text("nobody", "postgres")).await;
+    assert_eq!(code, ExitCode::FAILURE);
+    assert!(matches!(result, BenchmarkResult::Failed { message } if message.contains("rejected the role")));
 }
 
 #[tokio::test]

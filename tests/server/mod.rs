@@ -23,7 +23,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with further lines for its `postgresql.conf`. Its superuser is `postgres`.
+    /// Starts a server with further lines for its `postgresql.conf`, which a file `howdah.conf` beside it may override.
+    /// Its superuser is `postgres`.
     pub fn start(configuration: &str) -> Self {
         Self::start_with(configuration, |_| {})
     }
@@ -44,7 +45,7 @@ impl Server {
         });
         let base = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\
-             shared_buffers = '16MB'\ninclude_if_exists 'howdah.conf'\n{configuration}\n",
+             shared_buffers = '16MB'\n{configuration}\ninclude_if_exists 'howdah.conf'\n",
             server.directory.path().display()
         );
         fs::write(server.data().join("postgresql.conf"), base).unwrap();
@@ -55,8 +56,13 @@ impl Server {
 
     /// Where it is, for a role and a database.
     pub fn uri(&self, role: &str, database: &str) -> Uri {
+        self.text(role, database).parse().unwrap()
+    }
+
+    /// The text of [`Server::uri`].
+    pub fn text(&self, role: &str, database: &str) -> String {
         let password = PASSWORD.replace('\'', "%27").replace('@', "%40");
-        format!("postgresql://{role}:{password}@127.0.0.1:{}/{database}", self.port).parse().unwrap()
+        format!("postgresql://{role}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// A superuser's connection.
