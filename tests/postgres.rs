@@ -222,6 +222,20 @@ async fn the_statements_that_rights_names_are_all_that_a_weak_role_lacks() {
 }
 
 #[tokio::test]
+async fn the_container_is_seen_where_there_is_one() {
+    let server = Server::start("");
+    let client = server.superuser().await;
+    let exists = |path: &str| Path::new("/sys/fs/cgroup").join(path).exists();
+    let expected = exists("memory.current") || exists("memory/memory.usage_in_bytes");
+    let found = container::find(&client).await.unwrap();
+    assert_eq!(found.is_some(), expected);
+    if let Some(cgroup) = found {
+        let used = container::read(&client, cgroup).await.unwrap().unwrap();
+        assert!(used.memory_bytes > 0 && used.cpu_seconds > 0.0, "{used:?}");
+    }
+}
+
+#[tokio::test]
 async fn counters_are_finite_and_only_grow() {
     let server = Server::start("");
     let client = server.superuser().await;

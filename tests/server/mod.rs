@@ -115,9 +115,15 @@ pub fn install(from: &Path, to: &Path) {
     chown(to, Some(owner.uid()), Some(owner.gid())).unwrap();
 }
 
+/// The programs of the version that `HOWDAH_TEST_POSTGRES` names (a directory with `initdb`), else of the newest installed.
 fn binaries() -> PathBuf {
+    if let Some(named) = std::env::var_os("HOWDAH_TEST_POSTGRES") {
+        return named.into();
+    }
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let newest = installed.filter(|path| path.join("bin/initdb").exists()).max_by_key(|path| version(path));
-    newest.expect("these tests need a PostgreSQL server: apt-get install postgresql").join("bin")
+    newest
+        .expect("these tests need a PostgreSQL server: apt-get install postgresql, or set HOWDAH_TEST_POSTGRES")
+        .join("bin")
 }
