@@ -141,7 +141,7 @@ async fn settings_and_their_files_are_read_and_a_reload_applies_a_file() {
     assert_eq!((before["work_mem"].value.as_str(), before["work_mem"].unit.as_deref()), ("5120", Some("kB")));
     assert_eq!(before["shared_buffers"].context, Context::Postmaster);
     assert!(before["work_mem"].source_file.as_ref().unwrap().ends_with("postgresql.conf"));
-    assert!(before["wal_compression"].enumvals.contains(&"on".to_owned()));
+    assert!(before["synchronous_commit"].enumvals.contains(&"remote_apply".to_owned()));
     assert_eq!(server_facts(&client).await.unwrap().marker, None);
 
     let file = server.data().join("howdah.conf");

@@ -45,7 +45,7 @@ impl Server {
         });
         let base = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\
-             shared_buffers = '16MB'\n{configuration}\ninclude_if_exists 'howdah.conf'\n",
+             password_encryption = 'scram-sha-256'\nshared_buffers = '16MB'\n{configuration}\ninclude_if_exists 'howdah.conf'\n",
             server.directory.path().display()
         );
         fs::write(server.data().join("postgresql.conf"), base).unwrap();
