@@ -369,6 +369,31 @@ async fn the_subcommand_leaves_its_result_in_the_termination_log() {
 }
 
 #[tokio::test]
+async fn a_measurement_that_is_dropped_takes_pgbench_with_it() {
+    let server = Server::start("");
+    let client = server.superuser().await;
+    let sessions = async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'howdah-benchmark'";
+        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let (measuring, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (uri, long) = (server.uri("postgres", "postgres"), BenchmarkRequest { measure_seconds: 600, ..request() });
+    let task = tokio::spawn(async move {
+        measure(&uri, None, &long, |progress| {
+            let _ = measuring.send(progress);
+        })
+        .await
+    });
+    while !matches!(begun.recv().await.unwrap(), Progress::Measuring(_)) {}
+    assert_eq!(sessions().await, 2);
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    // The server notices the end of a session with its next statement.
+    let gone = async { while sessions().await > 0 {} };
+    tokio::time::timeout(DEADLINE, gone).await.expect("pgbench's sessions should end");
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_ours_is_left_alone() {
     let server = Server::start("");
     let client = server.superuser().await;
