@@ -5,9 +5,11 @@ mod server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use clap::Parser;
+use howdah::cli::benchmark;
 use howdah::postgres::counters::NAMES;
 use howdah::postgres::error::{ConnectError, QueryError};
 use howdah::postgres::server::MARKER;
@@ -16,6 +18,7 @@ use howdah::postgres::uri::{SslMode, Uri};
 use howdah::tuning::benchmark::{BenchmarkRequest, ScriptFile};
 use howdah::tuning::crd::Builtin;
 use howdah::tuning::measure::{MeasureError, Progress, measure};
+use howdah::tuning::measurement::BenchmarkResult;
 use howdah::tuning::state::FEATURES;
 use howdah::world::pgbench::database::{DATABASE, PrepareError};
 use howdah::world::postgres::rights::{Needs, rights};
@@ -138,7 +141,7 @@ async fn settings_and_their_files_are_read_and_a_reload_applies_a_file() {
     assert_eq!((before["work_mem"].value.as_str(), before["work_mem"].unit.as_deref()), ("5120", Some("kB")));
     assert_eq!(before["shared_buffers"].context, Context::Postmaster);
     assert!(before["work_mem"].source_file.as_ref().unwrap().ends_with("postgresql.conf"));
-    assert!(before["wal_compression"].enumvals.contains(&"on".to_owned()));
+    assert!(before["synchronous_commit"].enumvals.contains(&"remote_apply".to_owned()));
     assert_eq!(server_facts(&client).await.unwrap().marker, None);
 
     let file = server.data().join("howdah.conf");
@@ -153,11 +156,12 @@ async fn settings_and_their_files_are_read_and_a_reload_applies_a_file() {
 
     fs::write(&file, format!("work_mem = '7MB'\nshared_buffers = '32MB'\n{MARKER} = 'abc'\n")).unwrap();
     assert!(line("work_mem").await.applied && line("work_mem").await.source_file.ends_with("howdah.conf"));
-    assert!(line("shared_buffers").await.error.unwrap().contains("restart"));
     configuration::reload(&client).await.unwrap();
     let after = settings(&client).await.unwrap();
     assert_eq!(after["work_mem"].value, "7168");
     assert!(after["shared_buffers"].pending_restart && after["shared_buffers"].value == before["shared_buffers"].value);
+    // What waits for a restart is an error to pg_file_settings.
+    assert_eq!(line("shared_buffers").await.error.as_deref(), Some("setting could not be applied"));
     let facts = server_facts(&client).await.unwrap();
     assert_eq!(facts.marker.as_deref(), Some("abc"));
     assert!(facts.major() >= 13 && !facts.in_recovery && facts.database_bytes > 0);
@@ -215,6 +219,20 @@ async fn the_statements_that_rights_names_are_all_that_a_weak_role_lacks() {
     assert!(file_settings(&weak).await.unwrap().iter().any(|line| line.name == "work_mem"));
     let measurement = measure(&server.uri("we%22ak", "postgres"), None, &request(), |_| {}).await.unwrap();
     assert!(measurement.transactions > 0);
+}
+
+#[tokio::test]
+async fn the_container_is_seen_where_there_is_one() {
+    let server = Server::start("");
+    let client = server.superuser().await;
+    let exists = |path: &str| Path::new("/sys/fs/cgroup").join(path).exists();
+    let expected = exists("memory.current") || exists("memory/memory.usage_in_bytes");
+    let found = container::find(&client).await.unwrap();
+    assert_eq!(found.is_some(), expected);
+    if let Some(cgroup) = found {
+        let used = container::read(&client, cgroup).await.unwrap().unwrap();
+        assert!(used.memory_bytes > 0 && used.cpu_seconds > 0.0, "{used:?}");
+    }
 }
 
 #[tokio::test]
@@ -322,6 +340,57 @@ async fn scripts_of_the_users_run_and_their_errors_are_told() {
     let missing = BenchmarkRequest { init_script: Some("/nowhere/init.sql".into()), ..own };
     let error = measure(&uri, None, &missing, |_| {}).await.unwrap_err();
     assert!(matches!(error, MeasureError::Script { .. }), "{error}");
+}
+
+#[derive(Parser)]
+struct Subcommand {
+    #[command(flatten)]
+    args: benchmark::Args,
+}
+
+#[tokio::test]
+async fn the_subcommand_leaves_its_result_in_the_termination_log() {
+    let server = Server::start("");
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("termination-log");
+    let run = async |uri: &str| {
+        let request = serde_json::to_string(&BenchmarkRequest { builtin: Builtin::SelectOnly, ..request() }).unwrap();
+        let log = log.to_str().unwrap();
+        let arguments = ["howdah", "--uri", uri, "--request", &request, "--termination-log", log];
+        let code = benchmark::run(Subcommand::parse_from(arguments).args).await;
+        (code, serde_json::from_str::<BenchmarkResult>(&fs::read_to_string(log).unwrap()).unwrap())
+    };
+    let (code, result) = run(&server.text("postgres", "postgres")).await;
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(matches!(result, BenchmarkResult::Measured(measured) if measured.transactions > 0));
+    let (code, result) = run(&server.text("nobody", "postgres")).await;
+    assert_eq!(code, ExitCode::FAILURE);
+    assert!(matches!(result, BenchmarkResult::Failed { message } if message.contains("rejected the role")));
+}
+
+#[tokio::test]
+async fn a_measurement_that_is_dropped_takes_pgbench_with_it() {
+    let server = Server::start("");
+    let client = server.superuser().await;
+    let sessions = async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'howdah-benchmark'";
+        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let (measuring, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (uri, long) = (server.uri("postgres", "postgres"), BenchmarkRequest { measure_seconds: 600, ..request() });
+    let task = tokio::spawn(async move {
+        measure(&uri, None, &long, |progress| {
+            let _ = measuring.send(progress);
+        })
+        .await
+    });
+    while !matches!(begun.recv().await.unwrap(), Progress::Measuring(_)) {}
+    assert_eq!(sessions().await, 2);
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    // The server notices the end of a session with its next statement.
+    let gone = async { while sessions().await > 0 {} };
+    tokio::time::timeout(DEADLINE, gone).await.expect("pgbench's sessions should end");
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with further lines for its `postgresql.conf`. Its superuser is `postgres`.
+    /// Starts a server with further lines for its `postgresql.conf`, which a file `howdah.conf` beside it may override.
+    /// Its superuser is `postgres`.
     pub fn start(configuration: &str) -> Self {
         Self::start_with(configuration, |_| {})
     }
@@ -44,7 +45,7 @@ impl Server {
         });
         let base = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\
-             shared_buffers = '16MB'\ninclude_if_exists 'howdah.conf'\n{configuration}\n",
+             password_encryption = 'scram-sha-256'\nshared_buffers = '16MB'\n{configuration}\ninclude_if_exists 'howdah.conf'\n",
             server.directory.path().display()
         );
         fs::write(server.data().join("postgresql.conf"), base).unwrap();
@@ -55,8 +56,13 @@ impl Server {
 
     /// Where it is, for a role and a database.
     pub fn uri(&self, role: &str, database: &str) -> Uri {
+        self.text(role, database).parse().unwrap()
+    }
+
+    /// The text of [`Server::uri`].
+    pub fn text(&self, role: &str, database: &str) -> String {
         let password = PASSWORD.replace('\'', "%27").replace('@', "%40");
-        format!("postgresql://{role}:{password}@127.0.0.1:{}/{database}", self.port).parse().unwrap()
+        format!("postgresql://{role}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// A superuser's connection.
@@ -109,9 +115,15 @@ pub fn install(from: &Path, to: &Path) {
     chown(to, Some(owner.uid()), Some(owner.gid())).unwrap();
 }
 
+/// The programs of the version that `HOWDAH_TEST_POSTGRES` names (a directory with `initdb`), else of the newest installed.
 fn binaries() -> PathBuf {
+    if let Some(named) = std::env::var_os("HOWDAH_TEST_POSTGRES") {
+        return named.into();
+    }
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let newest = installed.filter(|path| path.join("bin/initdb").exists()).max_by_key(|path| version(path));
-    newest.expect("these tests need a PostgreSQL server: apt-get install postgresql").join("bin")
+    newest
+        .expect("these tests need a PostgreSQL server: apt-get install postgresql, or set HOWDAH_TEST_POSTGRES")
+        .join("bin")
 }
