@@ -42,7 +42,7 @@
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
 # Transitions are told as Events.
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
