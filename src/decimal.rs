@@ -47,16 +47,12 @@ impl<'de> Deserialize<'de> for Decimal {
             Number(f64),
         }
         let value = match Written::deserialize(deserializer)? {
-            Written::Text(text) => text
-                .parse()
-                .map_err(|_| de::Error::custom(format!("{text:?} is not a decimal number")))?,
+            Written::Text(text) => {
+                text.parse().map_err(|_| de::Error::custom(format!("{text:?} is not a decimal number")))?
+            }
             Written::Number(number) => number,
         };
-        if f64::is_finite(value) {
-            Ok(Self(value))
-        } else {
-            Err(de::Error::custom("a decimal number must be finite"))
-        }
+        if f64::is_finite(value) { Ok(Self(value)) } else { Err(de::Error::custom("a decimal number must be finite")) }
     }
 }
 

@@ -5,6 +5,8 @@ pub mod cli;
 pub mod control;
 pub mod decimal;
 pub mod instance;
+pub mod kinds;
+pub mod kubernetes;
 pub mod learn;
 pub mod postgres;
 pub mod serve;

@@ -1,2 +1,74 @@
-//! To be written.
-//! To be written.
+//! The command line: one file for each subcommand.
+
+pub mod benchmark;
+pub mod crds;
+pub mod decide;
+pub mod operator;
+pub mod plugin;
+pub mod probe;
+pub mod tune;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// An autopilot for PostgreSQL on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "howdah", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the operator in a cluster.
+    Operator(operator::Arguments),
+    /// Tunes a PostgreSQL server without Kubernetes.
+    Tune(Box<tune::Tune>),
+    /// Measures a server once, as the benchmark's Job does.
+    Benchmark(benchmark::Args),
+    /// Writes the CustomResourceDefinitions, or the permissions that the operator needs.
+    Crds(crds::Arguments),
+    /// Replays a recorded decision.
+    Decide(decide::Arguments),
+    /// Asks an HTTP endpoint of the operator.
+    Probe(probe::Probe),
+}
+
+impl Cli {
+    /// Runs the subcommand to its end.
+    ///
+    /// # Errors
+    /// What went wrong, in a sentence.
+    pub fn run(self) -> Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
+        match self.command {
+            Command::Operator(arguments) => block_on(operator::run(arguments))?.map(done),
+            Command::Tune(arguments) => block_on(tune::run(*arguments))?,
+            Command::Benchmark(arguments) => block_on(benchmark::run(arguments)),
+            Command::Crds(arguments) => crds::run(&arguments).map(done),
+            Command::Decide(arguments) => decide::run(&arguments).map(done),
+            Command::Probe(arguments) => block_on(probe::run(arguments))?.map(done),
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    Ok(runtime.context("the async runtime could not be started")?.block_on(work))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -6,20 +6,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::DeserializeGuard;
+use kube::runtime::Controller;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::scope::Scope;
+
+/// The controller of a kind. The guard keeps an object that can't be decoded from stopping the others.
+pub type Guarded<K> = Controller<DeserializeGuard<K>>;
 
 /// One kind's reconciliation. `observe` and `act` do IO; `decide` and `report` are pure.
 pub trait Room: Send + Sync + 'static {
     /// The custom resource.
     type Kind: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
     /// Everything that a decision depends on. Serialisable, so that a recorded decision can be replayed.
     type Facts: Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What to do, because of what, and when to look next.
     type Decision: Serialize + Send + Sync + 'static;
     /// What became of the decision's steps.
     type Outcome: Send + Sync + 'static;
+
+    /// Adds watches on other kinds whose changes concern this room's objects (`owns`, `watches_stream`).
+    fn watch(&self, controller: Guarded<Self::Kind>, _scope: &Scope) -> Guarded<Self::Kind> {
+        controller
+    }
 
     /// Gathers the facts. Not seeing something is a fact, not an error.
     fn observe(&self, object: Arc<Self::Kind>) -> impl Future<Output = Self::Facts> + Send;

@@ -5,6 +5,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::kubernetes::workload::WorkloadKind;
+
 /// A PostgreSQL server that Howdah may watch and configure.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -110,16 +112,6 @@ pub struct WorkloadReference {
     /// The container that runs PostgreSQL; without it, the pod's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-}
-
-/// Kinds of workload that Howdah can read and restart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum WorkloadKind {
-    /// apps/v1 StatefulSet.
-    #[default]
-    StatefulSet,
-    /// apps/v1 Deployment.
-    Deployment,
 }
 
 /// Resources that the user declares because they can't be discovered.

@@ -1,1 +1,8 @@
-//! To be written.
+//! Numbers in, numbers out: the learner and its numerical tools. Knows no Kubernetes and no PostgreSQL.
+
+pub mod gaussian;
+pub mod lhs;
+pub mod normaliser;
+pub mod rng;
+pub mod torch;
+pub mod worker;

@@ -1,1 +1,145 @@
-//! To be written.
+//! Carries a decision's steps out, in their order, and stops at the first that fails.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::FINALIZER;
+use super::crd::{PostgresTuning, TrialState, TuningTrial, TuningTrialStatus};
+use super::decide::{Decision, Step, Write};
+use super::facts::Trouble;
+use super::observe::{Surroundings, checkpoint_path};
+use super::reason::Reason;
+use crate::control::status::FIELD_MANAGER;
+use crate::instance;
+use crate::world::kubernetes::{KubeError, job};
+
+/// What became of the steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Steps that were carried out.
+    pub done: usize,
+    /// Why the next one was not.
+    pub trouble: Option<Trouble>,
+}
+
+/// Carries the steps out.
+pub async fn act(surroundings: &Surroundings, tuning: &PostgresTuning, decision: &Decision) -> Outcome {
+    let mut outcome = Outcome::default();
+    for step in &decision.steps {
+        if let Err(trouble) = take(surroundings, tuning, step).await {
+            tracing::warn!(reason = trouble.reason.word(), message = trouble.message, "a step failed");
+            outcome.trouble = Some(trouble);
+            break;
+        }
+        outcome.done += 1;
+    }
+    outcome
+}
+
+async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step) -> Result<(), Trouble> {
+    let namespace = tuning.namespace().unwrap_or_default();
+    let client = &surroundings.client;
+    let tunings: Api<PostgresTuning> = Api::namespaced(client.clone(), &namespace);
+    let trials: Api<TuningTrial> = Api::namespaced(client.clone(), &namespace);
+    let failed = |error: kube::Error| failed(KubeError::of("the tuning", error).to_string());
+    match step {
+        Step::AddFinalizer => finalizers(&tunings, tuning, true).await.map_err(failed),
+        Step::RemoveFinalizer => {
+            surroundings.store.delete_prefix(&checkpoint_path(tuning, None)).await.map_err(store)?;
+            finalizers(&tunings, tuning, false).await.map_err(failed)
+        }
+        Step::SaveCheckpoint { number, checkpoint } => {
+            surroundings.store.put(&checkpoint_path(tuning, Some(*number)), checkpoint.clone()).await.map_err(store)
+        }
+        Step::CreateTrial(trial) => {
+            match trials.create(&PostParams::default(), trial).await {
+                Ok(_) => {}
+                // Created before a restart: the name says that it is the same trial.
+                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+                Err(error) => return Err(failed(error)),
+            }
+            let status = TuningTrialStatus { state: TrialState::Applying, since: Some(now()), ..TuningTrialStatus::default() };
+            set_trial(&trials, &trial.name_any(), &status).await.map_err(failed)
+        }
+        Step::SetTrial { name, status } => set_trial(&trials, name, status).await.map_err(failed),
+        Step::StartBenchmark { trial, job, server_started_at_ms } => {
+            let uid = job::create_job(client, job).await.map_err(kube)?;
+            let status = TuningTrialStatus {
+                state: TrialState::Measuring,
+                since: Some(now()),
+                job: Some(uid),
+                server_started_at_ms: *server_started_at_ms,
+                ..TuningTrialStatus::default()
+            };
+            set_trial(&trials, trial, &status).await.map_err(failed)
+        }
+        Step::DeleteJob { name } => job::delete_job(client, &namespace, name, PropagationPolicy::Foreground).await.map_err(kube),
+        Step::WriteConfiguration(Write::ConfigMapKey(text)) => {
+            let instance = surroundings.instance(tuning).await?;
+            instance::act::write_key(client, &instance, text.as_deref()).await.map_err(instance_trouble)
+        }
+        Step::WriteConfiguration(Write::AlterSystem { set, reset }) => {
+            let (server, _) = surroundings.server(tuning).await?;
+            instance::act::alter_system(&server, set, reset).await.map_err(instance_trouble)
+        }
+        Step::TouchPod { pod, value } => {
+            let instance = surroundings.instance(tuning).await?;
+            instance::act::touch(client, &instance, pod, value).await.map_err(instance_trouble)
+        }
+        Step::Reload => {
+            let (server, _) = surroundings.server(tuning).await?;
+            instance::act::reload(&server).await.map_err(instance_trouble)
+        }
+        Step::Restart { marker } => {
+            let instance = surroundings.instance(tuning).await?;
+            instance::act::restart(client, &instance, marker).await.map_err(instance_trouble)
+        }
+    }
+}
+
+fn now() -> Time {
+    Time(Timestamp::now())
+}
+
+fn failed(message: impl Into<String>) -> Trouble {
+    Trouble { reason: Reason::StepFailed, message: message.into() }
+}
+
+fn kube(error: KubeError) -> Trouble {
+    failed(error.to_string())
+}
+
+fn store(error: crate::world::store::StoreError) -> Trouble {
+    Trouble { reason: Reason::ModelStoreUnavailable, message: error.to_string() }
+}
+
+pub(super) fn instance_trouble(trouble: instance::Trouble) -> Trouble {
+    let reason = match trouble.reason {
+        instance::Reason::FieldConflict => Reason::FieldConflict,
+        _ => Reason::ConfigurationNotWritten,
+    };
+    Trouble { reason, message: trouble.message }
+}
+
+/// The trial's status under our field manager, whole: what is absent is removed.
+async fn set_trial(trials: &Api<TuningTrial>, name: &str, status: &TuningTrialStatus) -> Result<(), kube::Error> {
+    let patch = json!({"apiVersion": "howdah.dev/v1alpha1", "kind": "TuningTrial", "status": status});
+    trials.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await?;
+    Ok(())
+}
+
+/// Adds or removes our finalizer. The resource version keeps others' finalizers from being lost.
+async fn finalizers(tunings: &Api<PostgresTuning>, tuning: &PostgresTuning, ours: bool) -> Result<(), kube::Error> {
+    let mut finalizers: Vec<String> = tuning.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
+    if ours {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": tuning.metadata.resource_version}});
+    match tunings.patch(&tuning.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(answer)) if !ours && answer.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}

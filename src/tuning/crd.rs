@@ -486,16 +486,20 @@ pub struct SessionRecord {
     /// Text of our configuration key before the first change; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline_configuration: Option<String>,
-    /// Marker of the baseline configuration.
-    #[serde(default)]
-    pub baseline_marker: String,
+    /// What `ALTER SYSTEM` had set of these knobs before the first change, where that is how they are changed.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub baseline_alter_system: Parameters,
     /// The knobs of the search with their ranges.
     pub knobs: Vec<SessionKnob>,
     /// What the server may use, in bytes and thousandths of a core.
     pub resources: SessionResources,
-    /// The session has ended and the configuration is as the mode wants it.
+    /// The session has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<SessionOutcome>,
+    /// The configuration that the ended session left in effect: `baseline`, or the recommendation's hash. It is brought
+    /// into effect once; what others change afterwards is theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<String>,
 }
 
 /// How a session ended.
@@ -515,12 +519,23 @@ pub enum SessionOutcome {
 pub struct SessionKnob {
     /// Its name.
     pub name: String,
-    /// Smallest value, in the server's own unit; absent for enumerations.
+    /// Its value before the first change, as `SHOW` prints it.
+    pub baseline: String,
+    /// Smallest value, in the server's own unit; absent for enumerations and booleans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<Decimal>,
-    /// Largest value, in the server's own unit; absent for enumerations.
+    /// Largest value, in the server's own unit; absent for enumerations and booleans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Decimal>,
+    /// How the range is divided.
+    #[serde(default)]
+    pub scale: KnobScale,
+    /// Only whole numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub integer: bool,
+    /// Values with a meaning of their own (0, -1) outside the range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub special: Vec<Decimal>,
     /// The values of an enumeration or a boolean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
@@ -530,6 +545,16 @@ pub struct SessionKnob {
     /// A restart applies it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart: bool,
+}
+
+/// How the range of a knob is divided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KnobScale {
+    /// In equal steps.
+    #[default]
+    Linear,
+    /// In equal ratios.
+    Log,
 }
 
 /// What the server may use, as frozen by the session.
@@ -744,6 +769,9 @@ pub struct TuningTrialStatus {
     /// When the state was entered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
+    /// When the server that is measured was started, in milliseconds since 1970: another start ends the trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_started_at_ms: Option<i64>,
     /// What was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measurement: Option<Measurement>,

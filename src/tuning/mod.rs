@@ -1,10 +1,13 @@
 //! PostgresTuning and TuningTrial: the search for a better configuration, and its safety.
 
 pub mod act;
+pub mod benchmark;
+pub mod benchmark_job;
 pub mod configuration;
 pub mod crd;
 pub mod decide;
 pub mod evidence;
+pub mod facts;
 pub mod heuristic;
 pub mod knobs;
 pub mod measure;
@@ -12,9 +15,21 @@ pub mod measurement;
 pub mod objective;
 pub mod observe;
 pub mod optimizer;
+pub mod plan;
+pub mod reason;
 pub mod report;
 pub mod safety;
 pub mod session;
 pub mod simulator;
 pub mod space;
 pub mod state;
+pub mod summary;
+
+/// The annotation that approves a recommendation by its hash.
+pub const APPROVE_ANNOTATION: &str = "howdah.dev/approve";
+/// The annotation whose change begins a session anew.
+pub const RESTART_ANNOTATION: &str = "howdah.dev/restart-session";
+/// The label of trials and Jobs that names their tuning.
+pub const TUNING_LABEL: &str = "howdah.dev/tuning";
+/// The finalizer that restores the baseline.
+pub const FINALIZER: &str = "howdah.dev/restore-configuration";

@@ -1,1 +1,235 @@
-//! To be written.
+//! Gathers the facts of a tuning. Not seeing something is a fact, not an error.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+
+use super::TUNING_LABEL;
+use super::act::{self, Outcome};
+use super::crd::{PostgresTuning, TrialState, TuningTrial};
+use super::decide::{self, Decision};
+use super::facts::{Facts, Rival, Trouble};
+use super::optimizer::{self, Proposal};
+use super::reason::Reason;
+use super::session::Next;
+use crate::control::metrics::Metrics;
+use crate::control::metrics::tuning::TuningSample;
+use crate::control::room::{Guarded, Report, Room};
+use crate::control::scope::Scope;
+use crate::instance;
+use crate::instance::crd::PostgresInstance;
+use crate::learn::worker::Worker;
+use crate::world::kubernetes::{KubeError, job};
+use crate::postgres::uri::Uri;
+use crate::world::postgres;
+use crate::world::store::Store;
+
+/// What the tuning room works with.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The API server.
+    pub client: Client,
+    /// Where checkpoints are kept.
+    pub store: Arc<Store>,
+    /// The thread on which models run.
+    pub worker: Worker,
+    /// The image of the benchmark's Job.
+    pub benchmark_image: String,
+    /// Where trials are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// PostgresTuning's reconciliation.
+#[derive(Clone)]
+pub struct Tuning(pub Surroundings);
+
+impl Room for Tuning {
+    type Kind = PostgresTuning;
+    type Facts = Facts;
+    type Decision = Decision;
+    type Outcome = Outcome;
+
+    fn watch(&self, controller: Guarded<PostgresTuning>, scope: &Scope) -> Guarded<PostgresTuning> {
+        // A benchmark's end wakes its tuning by the label; everything else is looked at when the decision says so.
+        let labelled = watcher::Config::default().labels(TUNING_LABEL);
+        controller.watches(scope.api::<Job>(), labelled, |job| {
+            let namespace = job.namespace();
+            let name = job.labels().get(TUNING_LABEL).cloned();
+            name.map(|name| {
+                let reference = kube::runtime::reflector::ObjectRef::new(&name);
+                match namespace {
+                    Some(namespace) => reference.within(&namespace),
+                    None => reference,
+                }
+            })
+        })
+    }
+
+    async fn observe(&self, object: Arc<PostgresTuning>) -> Facts {
+        self.0.facts(&object).await
+    }
+
+    fn decide(facts: &Facts) -> Decision {
+        decide::decide(facts)
+    }
+
+    async fn act(&self, object: Arc<PostgresTuning>, decision: &Decision) -> Outcome {
+        act::act(&self.0, &object, decision).await
+    }
+
+    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
+        super::report::report(facts, decision, outcome)
+    }
+}
+
+/// Where the checkpoint of a trial is; without a number, where all of the tuning's are.
+pub fn checkpoint_path(tuning: &PostgresTuning, number: Option<i32>) -> String {
+    let uid = tuning.uid().unwrap_or_default();
+    let root = format!("tuning/{}/{uid}", tuning.namespace().unwrap_or_default());
+    let session = tuning.status.as_ref().and_then(|s| s.session.as_ref()).map(|s| s.name.as_str());
+    match number {
+        Some(number) => format!("{root}/{}/{number:04}", session.unwrap_or("none")),
+        None => root,
+    }
+}
+
+impl Surroundings {
+    /// The facts of a tuning, read afresh: a cache that lags behind our own writes would begin a trial twice.
+    pub async fn facts(&self, cached: &PostgresTuning) -> Facts {
+        let mut facts = Facts {
+            now: Time(Timestamp::now()),
+            tuning: cached.clone(),
+            instance: Err(Trouble { reason: Reason::InstanceMissing, message: Reason::InstanceMissing.sentence().into() }),
+            trials: Vec::new(),
+            job: None,
+            rivals: Vec::new(),
+            unseen: None,
+            proposal: None,
+            benchmark_image: self.benchmark_image.clone(),
+        };
+        if let Err(error) = self.read_cluster(&mut facts).await {
+            facts.unseen = Some(Trouble { reason: Reason::StepFailed, message: error.to_string() });
+            return facts;
+        }
+        facts.instance = match self.instance(&facts.tuning).await {
+            Ok(instance) => Ok(instance::observe::facts(&self.client, &instance).await),
+            Err(trouble) => Err(trouble),
+        };
+        facts.proposal = self.proposal(&facts).await;
+        self.measure(&facts);
+        facts
+    }
+
+    /// The tuning, its trials, the running trial's Job and the rivals.
+    async fn read_cluster(&self, facts: &mut Facts) -> Result<(), KubeError> {
+        let namespace = facts.tuning.namespace().unwrap_or_default();
+        let tunings: Api<PostgresTuning> = Api::namespaced(self.client.clone(), &namespace);
+        let of = |what: &'static str| move |error| KubeError::of(what, error);
+        if let Some(fresh) = tunings.get_opt(&facts.tuning.name_any()).await.map_err(of("the tuning"))? {
+            facts.tuning = fresh;
+        }
+        facts.trials = self.trials(&facts.tuning).await.map_err(of("the tuning's trials"))?;
+        let listed = tunings.list(&ListParams::default()).await.map_err(of("the namespace's tunings"))?;
+        facts.rivals = rivals(listed.items, &facts.tuning);
+        if let Some(trial) = facts.running_trial() {
+            facts.job = job::job_facts(&self.client, &namespace, &Facts::name_of(trial)).await?;
+        }
+        Ok(())
+    }
+
+    /// The PostgresInstance of a tuning.
+    pub(super) async fn instance(&self, tuning: &PostgresTuning) -> Result<PostgresInstance, Trouble> {
+        let namespace = tuning.namespace().unwrap_or_default();
+        let name = &tuning.spec.instance_ref.name;
+        let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
+        match instances.get_opt(name).await {
+            Ok(Some(instance)) => Ok(instance),
+            Ok(None) => Err(Trouble {
+                reason: Reason::InstanceMissing,
+                message: format!("there is no PostgresInstance {name} in namespace {namespace}: create it"),
+            }),
+            Err(error) => Err(Trouble {
+                reason: Reason::InstanceMissing,
+                message: format!("PostgresInstance {name} can't be read: {error}"),
+            }),
+        }
+    }
+
+    /// A connection to the tuning's server.
+    pub(super) async fn server(&self, tuning: &PostgresTuning) -> Result<(postgres::Client, Uri), Trouble> {
+        let instance = self.instance(tuning).await?;
+        instance::observe::open(&self.client, &instance).await.map_err(act::instance_trouble)
+    }
+
+    async fn trials(&self, tuning: &PostgresTuning) -> Result<Vec<TuningTrial>, kube::Error> {
+        let trials: Api<TuningTrial> = Api::namespaced(self.client.clone(), &tuning.namespace().unwrap_or_default());
+        let ours = ListParams::default().labels(&format!("{TUNING_LABEL}={}", tuning.name_any()));
+        let listed = trials.list(&ours).await?;
+        // A tuning of the same name that was deleted may have left trials that the garbage collector has yet to find.
+        let uid = tuning.uid();
+        let owned = |t: &TuningTrial| t.owner_references().iter().any(|o| Some(&o.uid) == uid.as_ref());
+        Ok(listed.items.into_iter().filter(owned).collect())
+    }
+
+    /// Asks the optimizer where a proposal is due.
+    async fn proposal(&self, facts: &Facts) -> Option<Result<Proposal, Trouble>> {
+        let session = facts.session().filter(|s| s.outcome.is_none())?;
+        if facts.is_trial_running() || facts.tuning.spec.suspend || facts.server().is_none() {
+            return None;
+        }
+        let plan = facts.plan(session).ok()?;
+        let Next::Propose(kind) = plan.next() else { return None };
+        let last = plan.records.last().map_or(0, |record| record.number);
+        let checkpoint = match self.last_checkpoint(&facts.tuning, last).await {
+            Ok(checkpoint) => checkpoint,
+            Err(trouble) => return Some(Err(trouble)),
+        };
+        let request = plan.request(kind, checkpoint);
+        let proposed = self.worker.run(move || optimizer::propose(&request)).await;
+        let failed = |message: String| Trouble { reason: Reason::OptimizerFailed, message };
+        Some(match proposed {
+            Ok(Ok(proposal)) => Ok(proposal),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(gone) => Err(failed(gone.to_string())),
+        })
+    }
+
+    /// The newest checkpoint: baselines and samples in between have none.
+    async fn last_checkpoint(&self, tuning: &PostgresTuning, last: i32) -> Result<Option<Vec<u8>>, Trouble> {
+        for number in (1..=last).rev() {
+            match self.store.get(&checkpoint_path(tuning, Some(number))).await {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    return Err(Trouble { reason: Reason::ModelStoreUnavailable, message: error.to_string() });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn measure(&self, facts: &Facts) {
+        let _ = (&self.metrics, facts, TuningSample::default, TrialState::Observed);
+    }
+}
+
+/// Other tunings of the same instance.
+fn rivals(all: Vec<PostgresTuning>, tuning: &PostgresTuning) -> Vec<Rival> {
+    all.into_iter()
+        .filter(|other| other.uid() != tuning.uid() && other.spec.instance_ref == tuning.spec.instance_ref)
+        .map(|other| {
+            let session = other.status.as_ref().and_then(|s| s.session.as_ref());
+            Rival {
+                name: other.name_any(),
+                created: other.metadata.creation_timestamp.clone(),
+                running: session.is_some_and(|s| s.settled.is_none()),
+                waiting: session.is_none() && !other.spec.suspend && other.metadata.deletion_timestamp.is_none(),
+            }
+        })
+        .collect()
+}

@@ -1,1 +1,176 @@
-//! To be written.
+//! The model store: what learners keep between trials, in a directory or a bucket.
+
+use std::io;
+
+use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+
+/// Why the store could not be used. Each says where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no store.
+    #[error("the model store {url:?} can't be opened: {message}; use file:///directory or s3://bucket/prefix")]
+    Url {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The volume is full.
+    #[error("the model store has no space left for {path}; enlarge its volume")]
+    Full {
+        /// What was written.
+        path: String,
+    },
+    /// The credentials do not allow it.
+    #[error("the model store denies access to {path}: {message}; correct its credentials or the directory's owner")]
+    Denied {
+        /// What was read or written.
+        path: String,
+        /// The store's message.
+        message: String,
+    },
+    /// Everything else: it is unreachable, say.
+    #[error("the model store failed at {path}: {message}; check that it is reachable")]
+    Failed {
+        /// What was read or written.
+        path: String,
+        /// The store's message.
+        message: String,
+    },
+}
+
+/// A place for bytes by path (`shop/orders/session.safetensors`).
+#[derive(Debug)]
+pub struct Store(Box<dyn ObjectStore>);
+
+impl Store {
+    /// Opens `file:///directory`, which is made when it is missing, or `s3://bucket/prefix` with the standard AWS
+    /// environment variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `AWS_REGION`, …).
+    ///
+    /// # Errors
+    /// When the URL names no store or the directory can't be made. A bucket is not asked for before it is used.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let wrong = |message: String| StoreError::Url { url: url.to_owned(), message };
+        if let Some(directory) = url.strip_prefix("file://") {
+            if !directory.starts_with('/') {
+                return Err(wrong("the path is not absolute".into()));
+            }
+            std::fs::create_dir_all(directory).map_err(|error| wrong(error.to_string()))?;
+            let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| wrong(error.to_string()))?;
+            // Written as a temporary file, synced and renamed: a crash leaves the old content or the new.
+            return Ok(Self(Box::new(store.with_fsync(true))));
+        }
+        let Some(place) = url.strip_prefix("s3://") else {
+            return Err(wrong("its scheme is unknown".into()));
+        };
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        if bucket.is_empty() {
+            return Err(wrong("it names no bucket".into()));
+        }
+        let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|e| wrong(e.to_string()))?;
+        let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self(Box::new(PrefixStore::new(store, prefix))))
+    }
+
+    /// What is stored under the path; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = match self.0.get(&parse(path)?).await {
+            Err(Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(|error| failed(path, &error))?,
+        };
+        let bytes = found.bytes().await.map_err(|error| failed(path, &error))?;
+        Ok(Some(bytes.to_vec()))
+    }
+
+    /// Stores the bytes in place of what was there, whole or not at all.
+    ///
+    /// # Errors
+    /// When the store is full or can't be written.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let put = self.0.put(&parse(path)?, PutPayload::from(bytes)).await;
+        put.map(drop).map_err(|error| failed(path, &error))
+    }
+
+    /// Removes everything under the path's directory (`shop/orders`, not `shop/orders-2`).
+    ///
+    /// # Errors
+    /// When the store can't be listed or written.
+    pub async fn delete_prefix(&self, prefix: &str) -> Result<(), StoreError> {
+        let listed = self.0.list(Some(&parse(prefix)?)).map_ok(|found| found.location);
+        let paths: Vec<Path> = listed.try_collect().await.map_err(|error| failed(prefix, &error))?;
+        for path in paths {
+            match self.0.delete(&path).await {
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed(path.as_ref(), &error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(path: &str) -> Result<Path, StoreError> {
+    Path::parse(path).map_err(|error| StoreError::Failed { path: path.to_owned(), message: error.to_string() })
+}
+
+fn failed(path: &str, error: &Error) -> StoreError {
+    let (path, message) = (path.to_owned(), error.to_string());
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => return StoreError::Full { path },
+            Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                return StoreError::Denied { path, message };
+            }
+            _ => cause = error.source(),
+        }
+    }
+    match error {
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Denied { path, message },
+        _ => StoreError::Failed { path, message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_is_got_until_its_directory_is_deleted() {
+        let directory = std::env::temp_dir().join(format!("howdah-store-{}", std::process::id()));
+        let store = Store::open(&format!("file://{}", directory.display())).unwrap();
+        assert_eq!(store.get("shop/orders/actor").await.unwrap(), None);
+        store.put("shop/orders/actor", vec![1, 2]).await.unwrap();
+        store.put("shop/orders/actor", vec![3]).await.unwrap();
+        store.put("shop/orders-2/actor", vec![4]).await.unwrap();
+        assert_eq!(store.get("shop/orders/actor").await.unwrap(), Some(vec![3]));
+        store.delete_prefix("shop/orders").await.unwrap();
+        store.delete_prefix("shop/orders").await.unwrap();
+        assert_eq!(store.get("shop/orders/actor").await.unwrap(), None);
+        assert_eq!(store.get("shop/orders-2/actor").await.unwrap(), Some(vec![4]));
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_wrong_url_is_told() {
+        for url in ["", "models", "file://relative", "s3://", "ftp://x", "file:///proc/no/such/place"] {
+            let error = Store::open(url).unwrap_err().to_string();
+            assert!(error.contains("s3://bucket/prefix"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_full_volume_has_its_own_sentence() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = Error::Generic { store: "LocalFileSystem", source: Box::new(full) };
+        assert!(matches!(failed("a/b", &error), StoreError::Full { path } if path == "a/b"));
+    }
+}

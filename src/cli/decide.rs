@@ -1,0 +1,48 @@
+//! `howdah decide`: replays a recorded decision.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::control::room::Room;
+use crate::instance::InstanceRoom;
+
+/// What to replay.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The kind whose decision it is.
+    kind: RecordedKind,
+    /// File with the facts, as logged for objects with the annotation `howdah.dev/record-facts: "true"`.
+    facts: PathBuf,
+}
+
+/// Kinds whose decisions can be replayed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RecordedKind {
+    /// A PostgresInstance.
+    #[value(name = "PostgresInstance")]
+    PostgresInstance,
+}
+
+/// Prints the decision as JSON.
+///
+/// # Errors
+/// When the file can't be read, or does not hold the facts of the kind.
+pub fn run(Arguments { kind, facts }: &Arguments) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(facts).with_context(|| format!("{} can't be read", facts.display()))?;
+    let decision = match kind {
+        RecordedKind::PostgresInstance => replay::<InstanceRoom>(&text),
+    };
+    println!("{}", decision.with_context(|| format!("{} holds no facts of this kind", facts.display()))?);
+    Ok(())
+}
+
+fn replay<R: Room>(facts: &str) -> serde_json::Result<String>
+where
+    R::Decision: Serialize,
+{
+    let facts = serde_json::from_str(facts)?;
+    serde_json::to_string_pretty(&R::decide(&facts))
+}

@@ -1,0 +1,413 @@
+//! `howdah tune`: the same session without Kubernetes, by `ALTER SYSTEM`.
+
+mod report;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::learn::worker::Worker;
+use crate::postgres::uri::Uri;
+use crate::tuning::benchmark::{BenchmarkRequest, ScriptFile};
+use crate::tuning::crd::{
+    Algorithm, Budget, Builtin, InstanceReference, KnobSelection, Objective, ObjectiveMetric, OptimizerSpec, Pgbench,
+    PostgresTuningSpec, Profile, RestartPolicy, Safety, SessionOutcome, TrialKind, Workload,
+};
+use crate::tuning::measure::{Progress, measure};
+use crate::tuning::measurement::{Measurement, Parameters};
+use crate::tuning::optimizer;
+use crate::tuning::plan::Plan;
+use crate::tuning::session::{ABANDON_BELOW, Assignment, Conclusion, Next, Outcome, Record, Scores};
+use crate::tuning::{safety, summary};
+use target::Target;
+
+/// Tune a PostgreSQL server without Kubernetes. Its settings are changed by ALTER SYSTEM and always restored, unless
+/// --apply keeps a verified recommendation. The load runs in a database of its own (howdah_bench).
+#[derive(Debug, Args)]
+pub struct Tune {
+    /// Connection URI of the server (postgresql://user:password@host:port/database); the role must be a superuser.
+    #[arg(long, env = "PGURI", hide_env_values = true)]
+    dsn: String,
+    /// CA certificates in PEM, for sslmode=verify-ca and verify-full.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The server's data directory: with --allow-restart, the server is restarted there by pg_ctl.
+    #[arg(long, value_name = "DIR")]
+    pgdata: Option<PathBuf>,
+    /// A pgbench script and its weight; may be given several times.
+    #[arg(long = "script", value_name = "FILE@WEIGHT", value_parser = script, conflicts_with = "builtin")]
+    scripts: Vec<ScriptFile>,
+    /// SQL that prepares the benchmark's database for the scripts.
+    #[arg(long, value_name = "FILE", requires = "scripts")]
+    init: Option<String>,
+    /// One of pgbench's own scripts.
+    #[arg(long, value_enum, default_value_t = BuiltinArgument::Tpcb)]
+    builtin: BuiltinArgument,
+    /// Scale factor: 1 is 100,000 accounts, about 15 MB.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=100_000))]
+    scale: i32,
+    /// Concurrent connections.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    clients: i32,
+    /// Threads of pgbench.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..=64))]
+    threads: i32,
+    /// Trials of the search.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i32).range(3..=1000))]
+    trials: i32,
+    /// Seconds of load before each measurement.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(0..=3600))]
+    warmup_seconds: i32,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(i32).range(2..=7200))]
+    measure_seconds: i32,
+    /// Pairs of the final verification.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i32).range(2..=50))]
+    verification_pairs: i32,
+    /// The search ends after this many proposals without a better configuration.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    patience: i32,
+    /// The lower end of the verified gain's interval must reach this, in percent.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i32).range(0..=100))]
+    min_improvement_percent: i32,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(i64).range(0..))]
+    seed: i64,
+    /// How configurations are proposed.
+    #[arg(long, value_enum, default_value_t = AlgorithmArgument::Ddpg)]
+    algorithm: AlgorithmArgument,
+    /// What is to become better.
+    #[arg(long, value_enum, default_value_t = MetricArgument::Throughput)]
+    metric: MetricArgument,
+    /// The set of knobs.
+    #[arg(long, value_enum, default_value_t = ProfileArgument::Oltp)]
+    profile: ProfileArgument,
+    /// Also turn knobs that need a restart; needs --pgdata.
+    #[arg(long, requires = "pgdata")]
+    allow_restart: bool,
+    /// Memory that the server may use (2GB); without it, the container's limit or, for a local server, the machine's.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Cores that the server may use; without it, the container's limit or, for a local server, the machine's.
+    #[arg(long)]
+    cpu: Option<f64>,
+    /// Size of the volume with the data directory (20GB); without it, --pgdata's file system where given.
+    #[arg(long, value_name = "SIZE")]
+    data_volume: Option<String>,
+    /// Leave a verified recommendation in effect.
+    #[arg(long)]
+    apply: bool,
+    /// Write every trial and the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BuiltinArgument {
+    Tpcb,
+    SimpleUpdate,
+    SelectOnly,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AlgorithmArgument {
+    Ddpg,
+    Lhs,
+    Random,
+    Heuristic,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MetricArgument {
+    Throughput,
+    Latency,
+    Balanced,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProfileArgument {
+    Classic,
+    Oltp,
+    Olap,
+}
+
+fn script(text: &str) -> Result<ScriptFile, String> {
+    let (path, weight) = text.rsplit_once('@').unwrap_or((text, "1"));
+    let weight = weight.parse().ok().filter(|w| *w > 0).ok_or_else(|| format!("{weight:?} is not a positive weight"))?;
+    Ok(ScriptFile { path: path.to_owned(), weight })
+}
+
+impl Tune {
+    /// The specification that a PostgresTuning with the same options would have.
+    fn spec(&self) -> PostgresTuningSpec {
+        PostgresTuningSpec {
+            instance_ref: InstanceReference { name: "local".into() },
+            mode: crate::tuning::crd::Mode::default(),
+            restart_policy: if self.allow_restart { RestartPolicy::Always } else { RestartPolicy::Never },
+            objective: Objective {
+                metric: match self.metric {
+                    MetricArgument::Throughput => ObjectiveMetric::Throughput,
+                    MetricArgument::Latency => ObjectiveMetric::Latency,
+                    MetricArgument::Balanced => ObjectiveMetric::Balanced,
+                },
+                min_improvement_percent: self.min_improvement_percent,
+            },
+            workload: Workload {
+                pgbench: Pgbench {
+                    scale: self.scale,
+                    clients: self.clients,
+                    threads: self.threads.min(self.clients),
+                    builtin: Some(match self.builtin {
+                        BuiltinArgument::Tpcb => Builtin::TpcB,
+                        BuiltinArgument::SimpleUpdate => Builtin::SimpleUpdate,
+                        BuiltinArgument::SelectOnly => Builtin::SelectOnly,
+                    }),
+                    warmup_seconds: self.warmup_seconds,
+                    measure_seconds: self.measure_seconds,
+                    ..Pgbench::default()
+                },
+            },
+            knobs: KnobSelection {
+                profile: match self.profile {
+                    ProfileArgument::Classic => Profile::Classic,
+                    ProfileArgument::Oltp => Profile::Oltp,
+                    ProfileArgument::Olap => Profile::Olap,
+                },
+                ..KnobSelection::default()
+            },
+            optimizer: OptimizerSpec {
+                algorithm: match self.algorithm {
+                    AlgorithmArgument::Ddpg => Algorithm::DDPG,
+                    AlgorithmArgument::Lhs => Algorithm::LHS,
+                    AlgorithmArgument::Random => Algorithm::Random,
+                    AlgorithmArgument::Heuristic => Algorithm::Heuristic,
+                },
+                seed: self.seed,
+                ddpg: None,
+            },
+            budget: Budget {
+                trials: self.trials,
+                max_duration: "24h".into(),
+                patience: self.patience,
+                verification_pairs: self.verification_pairs,
+            },
+            safety: Safety::default(),
+            suspend: false,
+            deletion_policy: crate::tuning::crd::DeletionPolicy::default(),
+            benchmark_resources: None,
+        }
+    }
+}
+
+/// Tunes, prints the result, and restores. Exit code 0 also when the current configuration turns out to be as good.
+///
+/// # Errors
+/// When the server can't be reached or tuned; its settings are restored all the same.
+pub async fn run(tune: Tune) -> Result<ExitCode> {
+    let uri: Uri = tune.dsn.parse()?;
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("{} can't be read", path.display()));
+    let ca = tune.ca.as_ref().map(read).transpose()?;
+    let spec = tune.spec();
+    let target = Target::open(uri, ca, &tune, &spec).await?;
+    let session = Session { tune: &tune, spec: &spec, target: &target, worker: Worker::spawn("learner").context("the learner can't start its thread")? };
+
+    let searched = tokio::select! {
+        result = session.run() => result,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminated() => Err(anyhow::anyhow!("terminated")),
+    };
+    let kept = match &searched {
+        Ok(finished) if tune.apply => finished.recommended(),
+        _ => None,
+    };
+    match &kept {
+        Some(parameters) => target.bring(parameters).await.context("the recommendation could not be applied")?,
+        None => target.restore().await.context("the original settings could NOT be restored; see postgresql.auto.conf")?,
+    }
+    let finished = searched.context("the original settings are restored")?;
+    finished.print(&session);
+    if let Some(path) = &tune.report {
+        report::write(path, &session, &finished)?;
+        println!("\nreport: {}", path.display());
+    }
+    println!("\n{}", if kept.is_some() { "The recommendation is in effect." } else { "The original settings are in effect." });
+    let failed = finished.conclusion.outcome == SessionOutcome::TooManyFailures;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn terminated() {
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+struct Session<'a> {
+    tune: &'a Tune,
+    spec: &'a PostgresTuningSpec,
+    target: &'a Target,
+    worker: Worker,
+}
+
+/// A session that came to its end.
+struct Finished {
+    records: Vec<Record>,
+    conclusion: Conclusion,
+    messages: Vec<(i32, String)>,
+}
+
+impl Finished {
+    fn recommended(&self) -> Option<Parameters> {
+        self.conclusion.recommended.as_ref().map(|verdict| verdict.winner.parameters.clone())
+    }
+
+    fn summary(&self, session: &Session<'_>) -> summary::Summary {
+        summary::summarise(
+            session.spec.objective.metric,
+            &session.target.baseline,
+            &session.target.restart_knobs(),
+            &self.records,
+            Some(&self.conclusion),
+        )
+    }
+
+    fn print(&self, session: &Session<'_>) {
+        println!("\n{}", summary::table(&self.summary(session)));
+        match self.conclusion.outcome {
+            SessionOutcome::Improved => {}
+            SessionOutcome::NoSignificantGain => {
+                println!("No configuration was verified to be better: the current one is as good.");
+            }
+            SessionOutcome::TooManyFailures => {
+                let last = self.messages.last().map_or("", |(_, message)| message.as_str());
+                println!("Too many trials failed in a row, the last because: {last}");
+            }
+        }
+    }
+}
+
+impl Session<'_> {
+    async fn run(&self) -> Result<Finished> {
+        let began = Instant::now();
+        let mut records: Vec<Record> = Vec::new();
+        let mut messages = Vec::new();
+        let mut checkpoint: Option<Vec<u8>> = None;
+        loop {
+            let plan = Plan {
+                spec: self.spec,
+                space: self.target.space.clone(),
+                settings: self.target.settings.clone(),
+                resources: self.target.resources,
+                baseline: self.target.baseline.clone(),
+                records: std::mem::take(&mut records),
+                elapsed_seconds: i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX),
+            };
+            let number = plan.records.len() as i32 + 1;
+            let (assignment, point) = match plan.next() {
+                Next::Conclude(conclusion) => return Ok(Finished { records: plan.records, conclusion, messages }),
+                Next::Measure(assignment) => {
+                    let point = plan.space.encode(&plan.complete(&assignment.parameters));
+                    (assignment, point)
+                }
+                Next::Propose(kind) => {
+                    let request = plan.request(kind, checkpoint.clone());
+                    let proposal = self.worker.run(move || optimizer::propose(&request)).await??;
+                    checkpoint = proposal.checkpoint.or(checkpoint);
+                    let admitted = plan.admit(&proposal.point);
+                    (Assignment { kind, arm: None, parameters: admitted.parameters }, admitted.point)
+                }
+            };
+            records = plan.records;
+            let outcome = match self.trial(number, &assignment, &records).await {
+                Ok(measurement) => Outcome::Measured(Box::new(measurement)),
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    println!("trial {number:>3}  failed: {message}");
+                    messages.push((number, message));
+                    self.target.bring(&Parameters::new()).await.context("after a failed trial")?;
+                    Outcome::Failed
+                }
+            };
+            let Assignment { kind, arm, parameters } = assignment;
+            records.push(Record { number, kind, arm, point, parameters, outcome });
+            self.tell(&records);
+        }
+    }
+
+    /// Brings the configuration into effect and measures it under a progress bar.
+    async fn trial(&self, number: i32, assignment: &Assignment, records: &[Record]) -> Result<Measurement> {
+        self.target.bring(&assignment.parameters).await?;
+        let request = self.request(assignment.kind, records);
+        let length = u64::from(request.warmup_seconds + request.measure_seconds);
+        let bar = ProgressBar::new(length).with_style(ProgressStyle::with_template(
+            "trial {prefix} {bar:30} {pos}/{len} s {msg}",
+        )?);
+        bar.set_prefix(format!("{number:>3}"));
+        let measured = measure(&self.target.uri, self.target.ca.as_deref(), &request, |progress| match progress {
+            Progress::Preparing => bar.set_message("preparing the benchmark's database"),
+            Progress::WarmingUp(second) | Progress::Measuring(second) => {
+                bar.set_position(second.elapsed as u64);
+                bar.set_message(format!("{:.0} tps", second.tps));
+            }
+            Progress::Checkpointing => bar.set_message("closing checkpoint"),
+        });
+        let result = measured.await;
+        bar.finish_and_clear();
+        let measurement = result?;
+        let mismatches = safety::readback(&self.target.expected(&assignment.parameters), &self.target.live_settings().await?, None);
+        if let Some(mismatch) = mismatches.first() {
+            bail!("the configuration did not stay in effect: {mismatch}");
+        }
+        Ok(measurement)
+    }
+
+    fn request(&self, kind: TrialKind, records: &[Record]) -> BenchmarkRequest {
+        let pgbench = &self.spec.workload.pgbench;
+        let metric = self.spec.objective.metric;
+        let searches = matches!(kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine);
+        let incumbent = Scores::new(metric, records).incumbent().map(|i| i.measurement.tps.0);
+        let baseline = records.iter().rev().filter(|r| r.is_baseline()).find_map(Record::measurement);
+        let guardrail = f64::from(self.spec.safety.max_latency_percent) / 100.0;
+        BenchmarkRequest {
+            scale: pgbench.scale.unsigned_abs(),
+            clients: pgbench.clients.unsigned_abs(),
+            threads: pgbench.threads.unsigned_abs(),
+            builtin: pgbench.builtin.unwrap_or_default(),
+            scripts: self.tune.scripts.clone(),
+            init_script: self.tune.init.clone(),
+            warmup_seconds: pgbench.warmup_seconds.unsigned_abs(),
+            measure_seconds: pgbench.measure_seconds.unsigned_abs(),
+            rate: None,
+            seed: (self.tune.seed % i64::from(u32::MAX)) as u32,
+            abandon_below_tps: incumbent.filter(|_| searches).map(|tps| tps * ABANDON_BELOW),
+            abort_above_p99_ms: baseline.map(|m| m.latency_p99_ms.0 * guardrail),
+            memory_bytes: i64::try_from(self.target.resources.memory_bytes).ok(),
+            cpu_millis: Some(i64::from(self.target.resources.cpu_millis)),
+        }
+    }
+
+    fn tell(&self, records: &[Record]) {
+        let Some(record) = records.last() else { return };
+        let Some(measurement) = record.measurement() else { return };
+        let what = record.arm.map_or_else(|| format!("{:?}", record.kind), |arm| format!("Verify {arm:?}"));
+        let gain = Scores::new(self.spec.objective.metric, records).of(record.number);
+        let gain = gain.map_or_else(String::new, |score| format!("{:+6.1} %", score.log_gain.exp_m1() * 100.0));
+        println!(
+            "trial {:>3}  {what:<17} {:>9.1} tps  p95 {:>8.2} ms  {gain}{}",
+            record.number,
+            measurement.tps.0,
+            measurement.latency_p95_ms.0,
+            if measurement.censored { "  ended early" } else { "" }
+        );
+    }
+}
+
+/// How long a restarted server may take to answer.
+const RESTART_LIMIT: Duration = Duration::from_secs(420);

@@ -1,0 +1,67 @@
+//! The one list of kinds. CustomResourceDefinitions, permissions and controllers derive from it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use kube::CustomResourceExt;
+
+use crate::control::kinds::{Kind, Rule};
+use crate::control::scope::Scope;
+use crate::control::{self, Options};
+use crate::instance::crd::PostgresInstance;
+use crate::instance::{self, InstanceRoom};
+use crate::tuning::crd::{PostgresTuning, TuningTrial};
+use crate::world::store::Store;
+
+/// What a room may be made of.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Which namespaces are watched, and the client.
+    pub scope: Scope,
+    /// How the loop runs.
+    pub options: Options,
+    /// Where learners keep their models.
+    pub models: Arc<Store>,
+    /// Image of the benchmark's Jobs.
+    pub benchmark_image: String,
+}
+
+/// Starts a room's loop, which runs until the shutdown.
+pub type Start = fn(Surroundings) -> BoxFuture<'static, ()>;
+
+/// A kind, and the loop that reconciles it, where it has one of its own.
+pub struct Entry {
+    /// What it needs of the cluster.
+    pub kind: Kind,
+    /// Its loop.
+    pub start: Option<Start>,
+}
+
+/// Every kind of the operator, in the order of the docs.
+pub fn all() -> Vec<Entry> {
+    vec![
+        Entry {
+            kind: Kind { crd: PostgresInstance::crd(), rules: instance::rules() },
+            start: Some(|Surroundings { scope, options, .. }| {
+                let room = InstanceRoom::new(scope.client.clone());
+                Box::pin(control::run(room, scope, options))
+            }),
+        },
+        Entry { kind: Kind { crd: PostgresTuning::crd(), rules: Vec::new() }, start: None },
+        Entry { kind: Kind { crd: TuningTrial::crd(), rules: Vec::new() }, start: None },
+    ]
+}
+
+/// Every permission of the operator in the namespaces that it watches.
+pub fn rules() -> Vec<Rule> {
+    let entries = all();
+    let own = entries.iter().flat_map(|entry| {
+        let plural = &entry.kind.crd.spec.names.plural;
+        [
+            Rule::new("howdah.dev", &[plural], &["get", "list", "watch"], "The kinds that Howdah reconciles."),
+            Rule::new("howdah.dev", &[&format!("{plural}/status")], &["patch"], "What Howdah saw and did."),
+        ]
+    });
+    let rooms = entries.iter().flat_map(|entry| entry.kind.rules.iter().cloned());
+    own.chain(rooms).chain(control::kinds::loop_rules()).collect()
+}

@@ -1,0 +1,6 @@
+//! What Kubernetes' objects say, without talking to a cluster: quantities, the pod of a workload, Jobs.
+
+pub mod job;
+pub mod pod;
+pub mod quantity;
+pub mod workload;

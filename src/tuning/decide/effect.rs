@@ -1,0 +1,137 @@
+//! Brings a configuration into effect, one observed step after another: write, sync, reload, read back, restart.
+
+use super::super::configuration;
+use super::super::crd::{RestartPolicy, SessionRecord};
+use super::super::facts::{BASELINE, ConfigurationWay, Facts};
+use super::super::measurement::Parameters;
+use super::super::reason::Reason;
+use super::super::safety::{self, Mismatch};
+use super::{Step, Write};
+
+/// A configuration that the server is to run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Target {
+    /// Text of our ConfigMap key; `None` where the key is to be absent.
+    text: Option<String>,
+    /// Knobs that differ from the baseline.
+    changed: Parameters,
+    /// Every knob of the session with its value.
+    expected: Parameters,
+}
+
+impl Target {
+    /// The baseline with `parameters` on top.
+    pub(super) fn of(session: &SessionRecord, parameters: &Parameters) -> Self {
+        let marker = configuration::marker(parameters);
+        let mut expected = session.baseline_parameters.clone();
+        expected.extend(parameters.clone());
+        Self {
+            text: Some(configuration::render(session.baseline_configuration.as_deref(), parameters, &marker)),
+            changed: parameters.clone(),
+            expected,
+        }
+    }
+
+    /// Exactly what was there before the session.
+    pub(super) fn original(session: &SessionRecord) -> Self {
+        Self {
+            text: session.baseline_configuration.clone(),
+            changed: Parameters::new(),
+            expected: session.baseline_parameters.clone(),
+        }
+    }
+
+    /// A short name for annotations.
+    fn name(&self) -> &str {
+        self.text.as_deref().and_then(configuration::marker_in).unwrap_or(BASELINE)
+    }
+}
+
+/// How far a target is from being in effect.
+#[derive(Debug, PartialEq)]
+pub(super) enum Effect {
+    /// Every value was read back.
+    InEffect,
+    /// These steps bring it closer.
+    Steps { steps: Vec<Step>, message: String },
+    /// The cluster or the server is still at it.
+    Waiting { message: String, restarting: bool },
+    /// It can't take effect until someone changes something.
+    Blocked { reason: Reason, message: String },
+}
+
+/// Says what brings `target` closer to being in effect.
+pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> Effect {
+    let waiting = |message: &str| Effect::Waiting { message: message.into(), restarting: false };
+    let way = match facts.configuration_way() {
+        Ok(way) => way,
+        Err(message) => return waiting(&message),
+    };
+    let write = match &way {
+        ConfigurationWay::ConfigMap { text } => {
+            (*text != target.text.as_deref()).then(|| Write::ConfigMapKey(target.text.clone()))
+        }
+        ConfigurationWay::AlterSystem { stored } => alter_system(session, target, stored),
+    };
+    // Without a pod to touch, the kubelet syncs by itself within about 90 s.
+    let touch = || {
+        let value = format!("{}-{}", target.name(), facts.now.0.as_millisecond());
+        facts.pod_name().map(|pod| Step::TouchPod { pod: pod.to_owned(), value })
+    };
+    if let Some(write) = write {
+        // The text comes back even while the server does not answer: then it starts with the right one.
+        let then = if matches!(way, ConfigurationWay::ConfigMap { .. }) { touch() } else { Some(Step::Reload) };
+        let steps = std::iter::once(Step::WriteConfiguration(write)).chain(then).collect();
+        return Effect::Steps { steps, message: "the configuration is written".into() };
+    }
+    let Some(server) = facts.server() else {
+        return waiting("the server does not answer; the configuration is checked as soon as it does");
+    };
+    if matches!(way, ConfigurationWay::ConfigMap { .. }) {
+        let wanted = target.text.as_deref().and_then(configuration::marker_in);
+        if facts.file_marker() != wanted {
+            // Asked again at each look: the kubelet may have synced before the API server told it of the change.
+            let message = "the kubelet has not yet brought the configuration into the server's volume".into();
+            return Effect::Steps { steps: touch().into_iter().collect(), message };
+        }
+        if wanted.is_some() && server.marker.as_deref() != wanted {
+            return Effect::Steps { steps: vec![Step::Reload], message: "the server reads the configuration".into() };
+        }
+    }
+    let mismatches = safety::readback(&target.expected, facts.settings(), facts.our_file());
+    let Some(first) = mismatches.first() else { return Effect::InEffect };
+    if mismatches.iter().any(|m| matches!(m, Mismatch::Differs { .. })) {
+        return Effect::Steps { steps: vec![Step::Reload], message: first.to_string() };
+    }
+    if let Some(mismatch) = mismatches.iter().find(|m| !matches!(m, Mismatch::PendingRestart { .. })) {
+        return Effect::Blocked { reason: Reason::Shadowed, message: mismatch.to_string() };
+    }
+    let blocked = |message| Effect::Blocked { reason: Reason::ConfigurationNotInEffect, message };
+    if facts.tuning.spec.restart_policy == RestartPolicy::Never {
+        return blocked(format!("{first}; restartPolicy Never forbids the restart that would apply it"));
+    }
+    if !facts.has_workload() {
+        return blocked("a restart is due, but the PostgresInstance names no workload to restart: set spec.workload".into());
+    }
+    // With the start time in it, the same configuration may be restarted for again after another one.
+    let marker = format!("{}-{}", target.name(), server.started_at_ms);
+    if facts.restarted_for() == Some(marker.as_str()) {
+        return Effect::Waiting { message: "the server restarts".into(), restarting: true };
+    }
+    Effect::Steps { steps: vec![Step::Restart { marker }], message: "the server restarts to apply it".into() }
+}
+
+/// What `ALTER SYSTEM` must still set and reset, if anything.
+fn alter_system(session: &SessionRecord, target: &Target, stored: &Parameters) -> Option<Write> {
+    let mut wanted = session.baseline_alter_system.clone();
+    wanted.extend(target.changed.clone());
+    let set: Parameters =
+        wanted.iter().filter(|(name, value)| stored.get(*name) != Some(value)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let reset: Vec<String> = session
+        .baseline_parameters
+        .keys()
+        .filter(|name| stored.contains_key(*name) && !wanted.contains_key(*name))
+        .cloned()
+        .collect();
+    (!set.is_empty() || !reset.is_empty()).then_some(Write::AlterSystem { set, reset })
+}

@@ -1,0 +1,77 @@
+//! After a session: the configuration that the mode wants, once, and then hands off.
+
+use super::super::crd::{Mode, SessionOutcome, SessionRecord};
+use super::super::facts::{BASELINE, Facts};
+use super::super::reason::Reason;
+use super::effect::{self, Effect, Target};
+use super::{Decision, IDLE, SOON};
+
+/// Brings the outcome's configuration into effect and says how the tuning ended.
+pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOutcome) -> Decision {
+    let wanted = wanted(facts, outcome);
+    if session.settled.as_deref() == Some(&wanted) {
+        return ended(facts, outcome, &wanted);
+    }
+    let target = match facts.recommendation().filter(|r| r.hash == wanted) {
+        Some(r) => Target::of(session, &r.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect()),
+        None => Target::original(session),
+    };
+    match effect::bring(facts, session, &target) {
+        Effect::InEffect => {
+            let session = SessionRecord { settled: Some(wanted.clone()), ..session.clone() };
+            Decision { session: Some(session), next: SOON, ..ended(facts, outcome, &wanted) }
+        }
+        Effect::Steps { steps, message } => Decision::act(Reason::Applying, message, steps),
+        Effect::Waiting { message, restarting } => {
+            Decision::wait(if restarting { Reason::Restarting } else { Reason::Applying }, message, SOON)
+        }
+        Effect::Blocked { reason, message } => Decision::stalled(reason, message),
+    }
+}
+
+/// Name of the configuration that is to stay: `baseline`, or the recommendation's hash.
+fn wanted(facts: &Facts, outcome: SessionOutcome) -> String {
+    let applies = |hash: &str| match facts.tuning.spec.mode {
+        Mode::Recommend => false,
+        Mode::RequireApproval => facts.approved(hash),
+        Mode::Apply => true,
+    };
+    match (outcome, facts.recommendation()) {
+        (SessionOutcome::Improved, Some(r)) if applies(&r.hash) => r.hash.clone(),
+        _ => BASELINE.to_owned(),
+    }
+}
+
+fn ended(facts: &Facts, outcome: SessionOutcome, settled: &str) -> Decision {
+    let recommendation = facts.recommendation();
+    let gain = recommendation.map_or_else(String::new, |r| {
+        format!(
+            "{:+.1} % (95 % interval {:+.1} … {:+.1} %)",
+            r.gain_percent.0, r.gain_low_percent.0, r.gain_high_percent.0
+        )
+    });
+    let hash = recommendation.map_or("", |r| r.hash.as_str());
+    match (outcome, facts.tuning.spec.mode) {
+        (SessionOutcome::TooManyFailures, _) => {
+            let last = facts.last_failure().unwrap_or_default();
+            let message = format!(
+                "too many trials failed in a row, the last because {last}; mend the cause, then change the annotation \
+                 howdah.dev/restart-session to begin anew; the baseline is in effect"
+            );
+            Decision { next: IDLE, ..Decision::stalled(Reason::TooManyFailures, message) }
+        }
+        (SessionOutcome::NoSignificantGain, _) => {
+            Decision::wait(Reason::NoSignificantGain, Reason::NoSignificantGain.sentence(), IDLE)
+        }
+        (SessionOutcome::Improved, _) if settled == hash => {
+            Decision::wait(Reason::Applied, format!("recommendation {hash} is in effect: {gain}"), IDLE)
+        }
+        (SessionOutcome::Improved, Mode::RequireApproval) => {
+            let message = format!("{gain}; approve it with the annotation howdah.dev/approve: {hash}");
+            Decision::wait(Reason::AwaitingApproval, message, IDLE)
+        }
+        (SessionOutcome::Improved, _) => {
+            Decision::wait(Reason::RecommendationReady, format!("recommendation {hash}: {gain}; the baseline is in effect"), IDLE)
+        }
+    }
+}

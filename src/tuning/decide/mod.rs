@@ -1,0 +1,229 @@
+//! What to do next for a tuning. Pure: the same facts give the same decision.
+
+mod effect;
+mod ending;
+mod preflight;
+mod trial;
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use serde::{Deserialize, Serialize};
+
+use super::crd::{DeletionPolicy, SessionRecord, TrialState, TuningTrial, TuningTrialStatus};
+use super::facts::{BASELINE, Facts};
+use super::measurement::Parameters;
+use super::reason::Reason;
+use effect::{Effect, Target};
+
+/// What to do, because of what, and when to look next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The one reason.
+    pub because: Reason,
+    /// The reason's own words for this case.
+    pub message: String,
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+    /// When to look next, if nothing changes before.
+    pub next: Duration,
+    /// The session as it is to be recorded; `None` leaves the record as it is.
+    pub session: Option<SessionRecord>,
+    /// The user or the cluster must change something first.
+    pub stalled: bool,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// Keeps the tuning from being deleted before the baseline is restored.
+    AddFinalizer,
+    /// Lets the tuning go.
+    RemoveFinalizer,
+    /// Makes the configuration the server's text; what is in effect stays until a reload.
+    WriteConfiguration(Write),
+    /// Makes the kubelet sync the pod's volumes at once. The value differs at each try.
+    TouchPod {
+        /// The pod.
+        pod: String,
+        /// Value of the annotation.
+        value: String,
+    },
+    /// Has the server read its configuration.
+    Reload,
+    /// Restarts the server through its workload.
+    Restart {
+        /// What for: the same value never restarts twice.
+        marker: String,
+    },
+    /// Saves the learner's checkpoint before the trial that it proposed exists.
+    SaveCheckpoint {
+        /// Trial that it proposed.
+        number: i32,
+        /// The bytes.
+        #[serde(skip)]
+        checkpoint: Vec<u8>,
+    },
+    /// Creates a trial.
+    CreateTrial(Box<TuningTrial>),
+    /// Creates the benchmark's Job and marks its trial as measuring.
+    StartBenchmark {
+        /// The trial.
+        trial: String,
+        /// The Job.
+        job: Box<Job>,
+        /// When the server that it measures was started.
+        server_started_at_ms: Option<i64>,
+    },
+    /// Deletes a benchmark's Job.
+    DeleteJob {
+        /// Its name.
+        name: String,
+    },
+    /// Records where a trial is.
+    SetTrial {
+        /// The trial.
+        name: String,
+        /// Its status.
+        status: Box<TuningTrialStatus>,
+    },
+}
+
+/// A configuration as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Write {
+    /// Text of our ConfigMap key; `None` removes it.
+    ConfigMapKey(Option<String>),
+    /// `ALTER SYSTEM`: what to set and what to reset.
+    AlterSystem {
+        /// Knobs and values.
+        set: Parameters,
+        /// Knobs to reset.
+        reset: Vec<String>,
+    },
+}
+
+/// How soon to look again while something is under way.
+const SOON: Duration = Duration::from_secs(1);
+/// How soon to look at a running benchmark's guardrails.
+const WATCH: Duration = Duration::from_secs(2);
+/// How soon to look again while something outside must change.
+const PATIENT: Duration = Duration::from_secs(15);
+/// How soon to look again when all is done.
+const IDLE: Duration = Duration::from_secs(300);
+
+impl Decision {
+    /// Nothing to do but to look again.
+    fn wait(because: Reason, message: impl Into<String>, next: Duration) -> Self {
+        Self { because, message: message.into(), steps: Vec::new(), next, session: None, stalled: false }
+    }
+
+    /// Someone else must change something.
+    fn stalled(because: Reason, message: impl Into<String>) -> Self {
+        Self { stalled: true, ..Self::wait(because, message, PATIENT) }
+    }
+
+    /// Steps to do, and to look again at once.
+    fn act(because: Reason, message: impl Into<String>, steps: Vec<Step>) -> Self {
+        Self { steps, ..Self::wait(because, message, SOON) }
+    }
+}
+
+/// Decides.
+pub fn decide(facts: &Facts) -> Decision {
+    let tuning = &facts.tuning;
+    if let Some(trouble) = &facts.unseen {
+        return Decision::wait(trouble.reason, &trouble.message, PATIENT);
+    }
+    if tuning.metadata.deletion_timestamp.is_some() {
+        return delete(facts);
+    }
+    if let Some(decision) = step_aside(facts) {
+        return decision;
+    }
+    if !facts.has_finalizer() {
+        return Decision::act(Reason::Preflight, Reason::Preflight.sentence(), vec![Step::AddFinalizer]);
+    }
+    let session = facts.session();
+    if tuning.spec.suspend {
+        // An ended session has nothing that runs; what it applied stays.
+        let running = session.filter(|s| s.outcome.is_none());
+        return running
+            .and_then(|session| restore(facts, session))
+            .unwrap_or_else(|| Decision::wait(Reason::Suspended, Reason::Suspended.sentence(), IDLE));
+    }
+    match session {
+        None => preflight::begin(facts),
+        Some(session) if session.name != preflight::session_name(tuning) && !facts.is_trial_running() => {
+            preflight::begin_anew(facts, session)
+        }
+        Some(session) => match session.outcome {
+            Some(outcome) => ending::settle(facts, session, outcome),
+            None => trial::proceed(facts, session),
+        },
+    }
+}
+
+/// What must be right before anything is changed. A server that fails in the middle of a trial is the trial's matter.
+fn step_aside(facts: &Facts) -> Option<Decision> {
+    if let Err(trouble) = &facts.instance {
+        return Some(Decision::stalled(trouble.reason, &trouble.message));
+    }
+    if let Some(rival) = facts.busy_with() {
+        let message = format!(
+            "the tuning {rival} works on instance {} and this one begins when it has ended",
+            facts.tuning.spec.instance_ref.name
+        );
+        return Some(Decision::stalled(Reason::InstanceBusy, message));
+    }
+    if facts.is_trial_running() {
+        return None;
+    }
+    facts.instance_trouble().map(|trouble| {
+        let message = format!("{}: {}", trouble.reason, trouble.message);
+        Decision::stalled(Reason::InstanceNotReady, message)
+    })
+}
+
+/// Ends what runs and restores what was there before the session; `None` once that is done.
+fn restore(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
+    if let Some(steps) = trial::abort(facts, Reason::Interrupted, Reason::Interrupted.sentence()) {
+        return Some(Decision::act(Reason::Restoring, "the running trial is ended", steps));
+    }
+    match effect::bring(facts, session, &Target::original(session)) {
+        Effect::InEffect => None,
+        Effect::Steps { steps, message } => Some(Decision::act(Reason::Restoring, message, steps)),
+        Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
+        Effect::Blocked { reason, message } => Some(Decision::stalled(reason, message)),
+    }
+}
+
+/// The baseline comes back before the tuning goes, unless its owner wants the applied recommendation to stay.
+fn delete(facts: &Facts) -> Decision {
+    if !facts.has_finalizer() {
+        return Decision::wait(Reason::Deleting, Reason::Deleting.sentence(), IDLE);
+    }
+    let release = |message: &str| Decision::act(Reason::Deleting, message, vec![Step::RemoveFinalizer]);
+    let Some(session) = facts.session() else { return release("nothing was changed") };
+    match session.settled.as_deref() {
+        Some(BASELINE) => return release("the baseline is in effect"),
+        Some(_) if facts.tuning.spec.deletion_policy == DeletionPolicy::Retain => {
+            return release("the applied recommendation stays, as deletionPolicy Retain wants");
+        }
+        Some(_) if facts.was_changed_by_others() => {
+            return release("the applied recommendation has been replaced since, and what replaced it stays");
+        }
+        _ => {}
+    }
+    if facts.target_is_gone() {
+        return release("the server is gone, and with it everything that could be restored");
+    }
+    restore(facts, session).unwrap_or_else(|| release("the baseline is in effect again"))
+}
+
+/// A trial's status with its state and why.
+fn trial_status(facts: &Facts, trial: &TuningTrial, state: TrialState) -> TuningTrialStatus {
+    let before = trial.status.clone().unwrap_or_default();
+    TuningTrialStatus { state, since: Some(facts.now.clone()), ..before }
+}
+

@@ -1,0 +1,97 @@
+//! The facts of a session are frozen before its first change: the space, the resources, and what is to be restored.
+
+use sha2::{Digest, Sha256};
+
+use super::super::crd::{PostgresTuning, SessionRecord};
+use super::super::facts::{ConfigurationWay, Facts};
+use super::super::measurement::Parameters;
+use super::super::reason::Reason;
+use super::super::space::Space;
+use super::super::{RESTART_ANNOTATION, safety};
+use super::{Decision, SOON};
+
+/// A session's name: what would make its trials meaningless when it changes.
+pub(super) fn session_name(tuning: &PostgresTuning) -> String {
+    let spec = &tuning.spec;
+    let annotation = tuning.metadata.annotations.as_ref().and_then(|a| a.get(RESTART_ANNOTATION));
+    let identity = serde_json::json!([
+        tuning.metadata.uid, spec.restart_policy, spec.objective, spec.workload, spec.knobs, spec.optimizer, spec.safety, annotation
+    ]);
+    Sha256::digest(identity.to_string()).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Freezes the facts, or says why the search can't begin.
+pub(super) fn begin(facts: &Facts) -> Decision {
+    let spec = &facts.tuning.spec;
+    let resources = match facts.resources() {
+        Ok(resources) => resources,
+        Err(message) => return Decision::stalled(Reason::InstanceNotReady, message),
+    };
+    let settings = facts.settings();
+    if settings.is_empty() {
+        return Decision::wait(Reason::InstanceNotReady, "the server's settings can't be read yet", SOON);
+    }
+    let space = match Space::build(&spec.knobs, spec.restart_policy, spec.safety.durability, settings, &facts.knob_resources(&resources)) {
+        Ok(space) => space,
+        Err(errors) => {
+            let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return Decision::stalled(Reason::InvalidKnobs, sentences.join("; "));
+        }
+    };
+    let touched = safety::touched(&space, settings);
+    let baseline: Parameters =
+        touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.display()))).collect();
+    let way = match facts.configuration_way() {
+        Ok(way) => way,
+        Err(message) => return Decision::stalled(Reason::InstanceNotReady, message),
+    };
+    let (text, stored) = match way {
+        ConfigurationWay::ConfigMap { text } => {
+            if let Some(message) = shadowed(facts, &touched) {
+                return Decision::stalled(Reason::Shadowed, message);
+            }
+            (text.map(str::to_owned), Parameters::new())
+        }
+        ConfigurationWay::AlterSystem { stored } => {
+            (None, stored.into_iter().filter(|(name, _)| touched.contains(name)).collect())
+        }
+    };
+    let session = SessionRecord {
+        name: session_name(&facts.tuning),
+        started_at: facts.now.clone(),
+        baseline_parameters: baseline,
+        baseline_configuration: text,
+        baseline_alter_system: stored,
+        knobs: space.to_session(),
+        resources,
+        outcome: None,
+        settled: None,
+    };
+    let message = format!("{} knobs are searched", session.knobs.len());
+    Decision { session: Some(session), ..Decision::wait(Reason::Preflight, message, SOON) }
+}
+
+/// A search that was changed begins another session: first the baseline comes back, then the facts are frozen anew.
+pub(super) fn begin_anew(facts: &Facts, session: &SessionRecord) -> Decision {
+    let running = session.settled.is_none().then_some(session);
+    running.and_then(|session| super::restore(facts, session)).unwrap_or_else(|| begin(facts))
+}
+
+/// What `ALTER SYSTEM` or the command line sets would win over our file: say so before the first trial.
+fn shadowed(facts: &Facts, knobs: &[String]) -> Option<String> {
+    knobs.iter().filter_map(|name| facts.settings().get(name)).find_map(|setting| {
+        if setting.source == "command line" {
+            return Some(format!(
+                "{} is set on the server's command line, which wins over every file: remove it there or exclude the knob",
+                setting.name
+            ));
+        }
+        let by_alter_system = setting.source_file.as_deref().is_some_and(|f| f.ends_with("postgresql.auto.conf"));
+        by_alter_system.then(|| {
+            format!(
+                "{0} is set by ALTER SYSTEM, which wins over our file: run ALTER SYSTEM RESET {0}, or exclude the knob",
+                setting.name
+            )
+        })
+    })
+}

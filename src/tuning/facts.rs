@@ -1,0 +1,404 @@
+//! Everything that a tuning's decision depends on.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+
+use super::crd::{
+    PostgresTuning, Recommendation, SessionRecord, SessionResources, TrialKind, TrialState, TuningTrial,
+};
+use super::knobs::Resources;
+use super::measurement::{Measurement, Parameters};
+use super::optimizer::Proposal;
+use super::plan::{Plan, Scored};
+use super::reason::Reason;
+use super::session::{Outcome, Record, Scores};
+use super::space::Space;
+use super::{APPROVE_ANNOTATION, FINALIZER, configuration};
+use crate::instance;
+use crate::instance::crd::PostgresInstanceSpec;
+use crate::instance::facts::InstanceFacts;
+use crate::kubernetes::job::JobFacts;
+use crate::postgres::server::{MARKER, ServerFacts};
+use crate::postgres::setting::{FileSetting, Settings};
+
+/// The file of `ALTER SYSTEM`.
+const AUTO_CONF: &str = "postgresql.auto.conf";
+
+/// The name of the configuration before the session, where a session says what it left in effect.
+pub const BASELINE: &str = "baseline";
+
+/// Why something that was looked for was not seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The reason.
+    pub reason: Reason,
+    /// The reason in a sentence.
+    pub message: String,
+}
+
+/// Another tuning of the same instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rival {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Option<Time>,
+    /// It has begun a session that has not ended.
+    pub running: bool,
+    /// It wants to begin a session.
+    pub waiting: bool,
+}
+
+/// Everything that a tuning's decision depends on. Not seeing something is a fact too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    /// The time.
+    pub now: Time,
+    /// The tuning.
+    pub tuning: PostgresTuning,
+    /// Its instance, as far as it could be seen.
+    pub instance: Result<InstanceFacts, Trouble>,
+    /// Its trials, of all sessions.
+    pub trials: Vec<TuningTrial>,
+    /// The Job of the running trial, if there is one.
+    pub job: Option<JobFacts>,
+    /// Other tunings of the same instance.
+    pub rivals: Vec<Rival>,
+    /// Why the cluster's own objects could not be read, if so: nothing may be concluded from what seems to be absent.
+    pub unseen: Option<Trouble>,
+    /// What the optimizer proposes, where a proposal is due.
+    pub proposal: Option<Result<Proposal, Trouble>>,
+    /// The image of the benchmark's Job.
+    pub benchmark_image: String,
+}
+
+/// How the server is configured, and what is there.
+pub enum ConfigurationWay<'a> {
+    /// A key of a ConfigMap.
+    ConfigMap {
+        /// Its text, where the key exists.
+        text: Option<&'a str>,
+    },
+    /// `ALTER SYSTEM`.
+    AlterSystem {
+        /// What `postgresql.auto.conf` holds.
+        stored: Parameters,
+    },
+}
+
+impl Facts {
+    /// The session, where one has begun.
+    pub fn session(&self) -> Option<&SessionRecord> {
+        self.tuning.status.as_ref()?.session.as_ref()
+    }
+
+    /// The recommendation, where there is one.
+    pub fn recommendation(&self) -> Option<&Recommendation> {
+        self.tuning.status.as_ref()?.recommendation.as_ref()
+    }
+
+    /// The tuning can't go before the baseline is restored.
+    pub fn has_finalizer(&self) -> bool {
+        self.tuning.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER)
+    }
+
+    /// The annotation names this very recommendation.
+    pub fn approved(&self, hash: &str) -> bool {
+        let annotations = self.tuning.metadata.annotations.as_ref();
+        annotations.and_then(|a| a.get(APPROVE_ANNOTATION)).is_some_and(|approved| approved == hash)
+    }
+
+    /// The tuning that this one must wait for: one that runs, or an older one that waits too.
+    pub fn busy_with(&self) -> Option<&str> {
+        let runs = self.session().is_some_and(|s| s.settled.is_none());
+        if runs {
+            return None;
+        }
+        let mine = (self.tuning.metadata.creation_timestamp.as_ref().map(|t| t.0), self.tuning.metadata.name.as_deref());
+        let first = |rival: &&Rival| {
+            rival.running || (rival.waiting && (rival.created.as_ref().map(|t| t.0), Some(rival.name.as_str())) < mine)
+        };
+        self.rivals.iter().find(first).map(|rival| rival.name.as_str())
+    }
+
+    /// Trials of the session, by number.
+    pub fn session_trials(&self) -> Vec<&TuningTrial> {
+        let session = self.session().map(|s| s.name.as_str());
+        let mut trials: Vec<_> = self.trials.iter().filter(|t| Some(t.spec.session.as_str()) == session).collect();
+        trials.sort_by_key(|trial| trial.spec.number);
+        trials
+    }
+
+    /// The trial that has not ended.
+    pub fn running_trial(&self) -> Option<&TuningTrial> {
+        self.session_trials().into_iter().find(|trial| !self.state_of(trial).is_final())
+    }
+
+    /// A trial has not ended.
+    pub fn is_trial_running(&self) -> bool {
+        self.running_trial().is_some()
+    }
+
+    /// Where a trial is.
+    pub fn state_of(&self, trial: &TuningTrial) -> TrialState {
+        trial.status.as_ref().map(|s| s.state).unwrap_or_default()
+    }
+
+    /// A trial's name.
+    pub fn name_of(trial: &TuningTrial) -> String {
+        trial.metadata.name.clone().unwrap_or_default()
+    }
+
+    /// How long a trial has been in its state.
+    pub fn seconds_in_state(&self, trial: &TuningTrial) -> i64 {
+        let since = trial.status.as_ref().and_then(|s| s.since.as_ref()).or(trial.metadata.creation_timestamp.as_ref());
+        since.map_or(0, |since| (self.now.0.as_millisecond() - since.0.as_millisecond()) / 1000)
+    }
+
+    /// The last trial to end failed or tripped a guardrail, so what it left in effect is not trusted.
+    pub fn last_trial_failed(&self) -> bool {
+        let last = self.session_trials().into_iter().last().map(|trial| self.state_of(trial));
+        matches!(last, Some(TrialState::Failed | TrialState::Aborted))
+    }
+
+    /// Why the last failed trial failed.
+    pub fn last_failure(&self) -> Option<String> {
+        let trials = self.session_trials();
+        let failed = trials.iter().rev().find(|t| matches!(self.state_of(t), TrialState::Failed | TrialState::Aborted))?;
+        failed.status.as_ref()?.message.clone()
+    }
+
+    /// The number of the next trial.
+    pub fn next_number(&self) -> i32 {
+        self.session_trials().last().map_or(1, |last| last.spec.number + 1)
+    }
+
+    /// The verification has begun.
+    pub fn is_verifying(&self) -> bool {
+        self.session_trials().last().is_some_and(|last| last.spec.kind == TrialKind::Verify)
+    }
+
+    /// The ended trials as the session sees them.
+    pub fn records(&self) -> Vec<Record> {
+        let record = |trial: &TuningTrial| {
+            let status = trial.status.as_ref()?;
+            let outcome = match (status.state, &status.measurement) {
+                (TrialState::Observed, Some(measurement)) => Outcome::Measured(Box::new(measurement.clone())),
+                (TrialState::Aborted, _) if status.reason.as_deref() == Some(Reason::Interrupted.word()) => Outcome::Interrupted,
+                (TrialState::Observed | TrialState::Failed | TrialState::Aborted, _) => Outcome::Failed,
+                _ => return None,
+            };
+            Some(Record {
+                number: trial.spec.number,
+                kind: trial.spec.kind,
+                arm: trial.spec.arm,
+                point: trial.spec.point.iter().map(|x| x.0).collect(),
+                parameters: trial.spec.parameters.clone(),
+                outcome,
+            })
+        };
+        self.session_trials().into_iter().filter_map(record).collect()
+    }
+
+    /// The session's course.
+    ///
+    /// # Errors
+    /// A sentence when the session's record can't be read.
+    pub fn plan(&self, session: &SessionRecord) -> Result<Plan<'_>, String> {
+        let space = Space::from_session(&session.knobs)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        Ok(Plan {
+            spec: &self.tuning.spec,
+            space,
+            settings: self.baseline_settings(session),
+            resources: self.knob_resources(&session.resources),
+            baseline: session.baseline_parameters.clone(),
+            records: self.records(),
+            elapsed_seconds: self.now.0.as_second() - session.started_at.0.as_second(),
+        })
+    }
+
+    /// The live settings with the session's knobs as they were before the first change.
+    fn baseline_settings(&self, session: &SessionRecord) -> Settings {
+        let mut settings = self.settings().clone();
+        for (name, value) in &session.baseline_parameters {
+            if let Some(setting) = settings.get_mut(name) {
+                *setting = setting.with(value);
+            }
+        }
+        settings
+    }
+
+    /// Resources as the knobs' formulas want them.
+    pub fn knob_resources(&self, resources: &SessionResources) -> Resources {
+        Resources {
+            memory_bytes: resources.memory_bytes.unsigned_abs(),
+            cpu_millis: u32::try_from(resources.cpu_millis).unwrap_or(u32::MAX),
+            data_volume_bytes: resources.data_volume_bytes.map(i64::unsigned_abs),
+            max_connections: u32::try_from(resources.max_connections).unwrap_or(u32::MAX),
+            clients: self.tuning.spec.workload.pgbench.clients.unsigned_abs(),
+        }
+    }
+
+    /// Score and reward that a trial will have once `measurement` is recorded.
+    pub fn scored_with(&self, session: &SessionRecord, trial: &TuningTrial, measurement: &Measurement) -> Scored {
+        let Ok(mut plan) = self.plan(session) else { return Scored::default() };
+        plan.records.push(Record {
+            number: trial.spec.number,
+            kind: trial.spec.kind,
+            arm: trial.spec.arm,
+            point: trial.spec.point.iter().map(|x| x.0).collect(),
+            parameters: trial.spec.parameters.clone(),
+            outcome: Outcome::Measured(Box::new(measurement.clone())),
+        });
+        plan.scored(trial.spec.number)
+    }
+
+    /// Throughput of the incumbent in its last measurement.
+    pub fn incumbent_tps(&self) -> Option<f64> {
+        let records = self.records();
+        let scores = Scores::new(self.tuning.spec.objective.metric, &records);
+        scores.incumbent().map(|incumbent| incumbent.measurement.tps.0)
+    }
+
+    /// The 99th percentile of the latency that trips the guardrail, once a baseline was measured.
+    pub fn latency_guardrail_ms(&self) -> Option<f64> {
+        let records = self.records();
+        let baseline = records.iter().rev().filter(|r| r.is_baseline()).find_map(Record::measurement)?;
+        Some(baseline.latency_p99_ms.0 * f64::from(self.tuning.spec.safety.max_latency_percent) / 100.0)
+    }
+
+    /// What is known of the instance.
+    fn known(&self) -> Option<&InstanceFacts> {
+        self.instance.as_ref().ok()
+    }
+
+    /// The specification of the PostgresInstance.
+    pub fn instance_spec(&self) -> Option<&PostgresInstanceSpec> {
+        self.known().map(|facts| &facts.spec)
+    }
+
+    /// What stands in the way of reading and configuring the server.
+    pub fn instance_trouble(&self) -> Option<instance::Trouble> {
+        self.known().and_then(instance::decide::blocker)
+    }
+
+    /// What the server says, where it answers.
+    fn answer(&self) -> Option<&instance::facts::Server> {
+        self.known()?.server.as_ref().ok()
+    }
+
+    /// The server, where it answers.
+    pub fn server(&self) -> Option<&ServerFacts> {
+        self.answer().map(|server| &server.facts)
+    }
+
+    /// Why the server does not answer.
+    pub fn server_trouble(&self) -> Option<&str> {
+        self.known()?.server.as_ref().err().map(|trouble| trouble.message.as_str())
+    }
+
+    /// The server's settings; empty where it does not answer.
+    pub fn settings(&self) -> &Settings {
+        static NONE: Settings = Settings::new();
+        self.answer().map_or(&NONE, |server| &server.settings)
+    }
+
+    /// Nothing is left that could be restored: the instance, its ConfigMap or its workload no longer exists.
+    pub fn target_is_gone(&self) -> bool {
+        use instance::Reason::{ConfigMapMissing, SecretMissing, WorkloadMissing};
+        match &self.instance {
+            Err(trouble) => trouble.reason == Reason::InstanceMissing,
+            Ok(known) => {
+                let workload = known.workload.as_ref().and_then(|w| w.as_ref().err());
+                let key = known.configuration.as_ref().and_then(|c| c.as_ref().err());
+                let server = known.server.as_ref().err();
+                let missing = [ConfigMapMissing, SecretMissing, WorkloadMissing];
+                [workload, key, server].into_iter().flatten().any(|trouble| missing.contains(&trouble.reason))
+            }
+        }
+    }
+
+    /// How the server is configured, and what is there now.
+    pub fn configuration_way(&self) -> Result<ConfigurationWay<'_>, String> {
+        let known = self.known().ok_or("the PostgresInstance is gone")?;
+        match &known.configuration {
+            Some(Ok(key)) => Ok(ConfigurationWay::ConfigMap { text: key.text.as_deref() }),
+            Some(Err(trouble)) => Err(trouble.message.clone()),
+            None => {
+                let lines = self.answer().and_then(|server| server.file_settings.as_ref());
+                let lines = lines.ok_or("postgresql.auto.conf can't be read while the server does not answer")?;
+                let stored = lines.iter().filter(|line| line.source_file.ends_with(AUTO_CONF));
+                Ok(ConfigurationWay::AlterSystem {
+                    stored: stored.map(|line| (line.name.clone(), line.value.clone())).collect(),
+                })
+            }
+        }
+    }
+
+    /// The file that our configuration is in, by the end of its path.
+    pub fn our_file(&self) -> Option<&str> {
+        let configuration = &self.instance_spec()?.configuration;
+        Some(configuration.config_map.as_ref().map_or(AUTO_CONF, |reference| reference.key.as_str()))
+    }
+
+    /// The marker in our file as the server sees it now, loaded or not.
+    pub fn file_marker(&self) -> Option<&str> {
+        let file = self.our_file()?;
+        let lines = self.answer()?.file_settings.as_ref()?;
+        let ours = |line: &&FileSetting| line.name == MARKER && line.source_file.ends_with(file);
+        lines.iter().find(ours).map(|line| line.value.as_str())
+    }
+
+    /// The text of our key no longer holds the recommendation that was applied.
+    pub fn was_changed_by_others(&self) -> bool {
+        let Some(recommendation) = self.recommendation() else { return false };
+        let applied = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
+        let marker = configuration::marker(&applied);
+        matches!(self.configuration_way(), Ok(ConfigurationWay::ConfigMap { text }) if !text.is_some_and(|t| t.contains(&marker)))
+    }
+
+    /// The marker that the workload was last restarted for.
+    pub fn restarted_for(&self) -> Option<&str> {
+        self.known()?.workload.as_ref()?.as_ref().ok()?.facts.restarted_for.as_deref()
+    }
+
+    /// The instance names a workload.
+    pub fn has_workload(&self) -> bool {
+        self.instance_spec().is_some_and(|spec| spec.workload.is_some())
+    }
+
+    /// The pod that runs the server, where it is known.
+    pub fn pod_name(&self) -> Option<&str> {
+        self.known()?.pod().map(|pod| pod.name.as_str())
+    }
+
+    /// The pod's container was last ended for its memory.
+    pub fn was_killed_for_memory(&self) -> bool {
+        let pod = self.known().and_then(InstanceFacts::pod);
+        pod.is_some_and(|pod| pod.last_termination.as_deref() == Some("OOMKilled"))
+    }
+
+    /// Memory in use and its limit in bytes, where the role may see them.
+    pub fn memory(&self) -> Option<(f64, f64)> {
+        let container = self.answer()?.container?;
+        Some((container.memory_bytes as f64, container.memory_limit_bytes? as f64))
+    }
+
+    /// What the server may use, to be frozen.
+    ///
+    /// # Errors
+    /// A sentence when it is not known.
+    pub fn resources(&self) -> Result<SessionResources, String> {
+        let known = self.known().ok_or("the PostgresInstance is gone")?;
+        let found = instance::resources::resources(known).map_err(|trouble| trouble.message)?;
+        let unknown = "memory and CPU of the server are unknown: set limits on its container or declare spec.resources";
+        let max_connections = self.settings().get("max_connections").and_then(|s| s.value.parse().ok());
+        Ok(SessionResources {
+            memory_bytes: found.memory_bytes.ok_or(unknown)?,
+            cpu_millis: found.cpu_millis.ok_or(unknown)?,
+            data_volume_bytes: found.data_volume_bytes,
+            max_connections: max_connections.ok_or("the server's max_connections can't be read")?,
+        })
+    }
+}

@@ -1,0 +1,273 @@
+//! A session's course over its space: what the operator, `howdah tune` and the simulator's benches share.
+
+use super::crd::{Algorithm, Budget, PostgresTuningSpec, RewardKind, TrialKind};
+use super::heuristic;
+use super::knobs::Resources;
+use super::measurement::{Measurement, Parameters};
+use super::objective::{self, Baselines};
+use super::optimizer::{Observation, Request};
+use super::safety::{self, Kernel};
+use super::session::{self, Next, Outcome, Record, Rules, Scores, exploration_total};
+use super::space::Space;
+use crate::postgres::setting::Settings;
+
+/// Steps in which a knob is moved when a proposal was measured already: as many as a knob has values.
+const BUCKETS: u16 = 32;
+
+/// Everything that a session's next step depends on.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    /// The specification of the tuning.
+    pub spec: &'a PostgresTuningSpec,
+    /// The space that the session froze.
+    pub space: Space,
+    /// The server's settings at the baseline.
+    pub settings: Settings,
+    /// What the server may use.
+    pub resources: Resources,
+    /// Every knob that a trial may change, with its value before the first change.
+    pub baseline: Parameters,
+    /// The trials so far, all ended.
+    pub records: Vec<Record>,
+    /// The session's age in seconds.
+    pub elapsed_seconds: i64,
+}
+
+/// A proposal after the safety kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    /// Its point.
+    pub point: Vec<f64>,
+    /// Knobs that differ from the baseline.
+    pub parameters: Parameters,
+    /// What the kernel changed.
+    pub repairs: Vec<String>,
+}
+
+/// A trial's score as it is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scored {
+    /// Log gain over the baseline measured nearest to it.
+    pub log_gain: Option<f64>,
+    /// Reward for the learner.
+    pub reward: Option<f64>,
+}
+
+impl Plan<'_> {
+    /// What comes next.
+    pub fn next(&self) -> Next {
+        session::next(&self.rules(), &self.space, &self.heuristic(), &self.records, self.elapsed_seconds)
+    }
+
+    /// What the session goes by.
+    pub fn rules(&self) -> Rules {
+        let Budget { trials, max_duration, patience, verification_pairs } = &self.spec.budget;
+        let count = |number: i32| usize::try_from(number).unwrap_or(0);
+        Rules {
+            trials: count(*trials),
+            max_seconds: seconds(max_duration),
+            patience: count(*patience),
+            verification_pairs: count(*verification_pairs),
+            max_consecutive_failures: count(self.spec.safety.max_consecutive_failures),
+            algorithm: self.spec.optimizer.algorithm,
+            metric: self.spec.objective.metric,
+            min_improvement_percent: f64::from(self.spec.objective.min_improvement_percent),
+            seed: self.spec.optimizer.seed.unsigned_abs(),
+        }
+    }
+
+    /// The pgtune formulas after the safety kernel: knobs that differ from the baseline.
+    pub fn heuristic(&self) -> Parameters {
+        let formulas = heuristic::pgtune(&self.space, &self.settings, &self.resources, self.spec.knobs.profile);
+        self.project(&formulas).parameters
+    }
+
+    /// The baseline with `changed` on top.
+    pub fn complete(&self, changed: &Parameters) -> Parameters {
+        let mut parameters = self.baseline.clone();
+        parameters.extend(changed.clone());
+        parameters
+    }
+
+    /// Names of the knobs that a restart applies.
+    pub fn restart_knobs(&self) -> Vec<String> {
+        self.space.to_session().into_iter().filter(|knob| knob.restart).map(|knob| knob.name).collect()
+    }
+
+    /// Passes a proposal through the safety kernel. Knobs that need a restart stay where they are between two baselines,
+    /// and a configuration that was measured already is moved to the nearest that was not.
+    pub fn admit(&self, proposed: &[f64]) -> Admitted {
+        let mut point = self.space.snap(proposed);
+        if let Some(current) = self.current_outer_setting() {
+            for dimension in self.space.restart_dimensions() {
+                point[dimension] = current.point[dimension];
+            }
+        }
+        let tried = |admitted: &Admitted| {
+            let mut search = self.records.iter().filter(|r| r.kind != TrialKind::Verify);
+            admitted.parameters.is_empty() || search.any(|r| r.parameters == admitted.parameters)
+        };
+        let original = self.admitted(&point);
+        if !tried(&original) {
+            return original;
+        }
+        let outer = self.space.restart_dimensions();
+        let free: Vec<usize> = (0..point.len()).filter(|d| !outer.contains(d)).collect();
+        (1..=BUCKETS)
+            .flat_map(|step| [f64::from(step), -f64::from(step)])
+            // Another knob each time, so that a policy that repeats itself looks around in every direction.
+            .flat_map(|step| (0..free.len()).map(move |i| (i, step / f64::from(BUCKETS))))
+            .map(|(i, shift)| {
+                let dimension = free[(i + self.records.len()) % free.len()];
+                let mut near = point.clone();
+                near[dimension] = (near[dimension] + shift).clamp(0.0, 1.0);
+                self.admitted(&near)
+            })
+            .find(|near| !tried(near))
+            .unwrap_or(original)
+    }
+
+    /// The last proposal since the last baseline: the knobs that need a restart are turned in an outer loop around it.
+    fn current_outer_setting(&self) -> Option<&Record> {
+        self.records
+            .iter()
+            .rev()
+            .take_while(|r| !r.is_baseline())
+            .find(|r| matches!(r.kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine))
+    }
+
+    fn admitted(&self, point: &[f64]) -> Admitted {
+        let projection = self.project(&self.space.decode(point));
+        let point = self.space.encode(&self.complete(&projection.parameters));
+        Admitted { point, parameters: projection.parameters, repairs: projection.repairs }
+    }
+
+    fn project(&self, parameters: &Parameters) -> safety::Projection {
+        let kernel = Kernel {
+            settings: &self.settings,
+            resources: &self.resources,
+            safety: &self.spec.safety,
+            restart: self.spec.restart_policy,
+        };
+        let mut projection = safety::project(parameters, &kernel);
+        projection.parameters.retain(|name, value| self.baseline.get(name).is_some_and(|baseline| baseline != value));
+        projection
+    }
+
+    /// What the optimizer is asked for the next trial.
+    pub fn request(&self, kind: TrialKind, checkpoint: Option<Vec<u8>>) -> Request {
+        let rules = self.rules();
+        let told = |kind| self.records.iter().filter(|r| r.kind == kind && r.outcome != Outcome::Interrupted).count();
+        Request {
+            optimizer: self.spec.optimizer.clone(),
+            kind,
+            number: self.records.len() as i32 + 1,
+            budget: self.spec.budget.trials,
+            exploration_index: told(TrialKind::Explore),
+            exploration_total: exploration_total(&rules),
+            heuristic: self.space.encode(&self.complete(&self.heuristic())),
+            baseline: self.space.encode(&self.baseline),
+            state: self.state_before(self.records.len()),
+            history: self.observations(),
+            checkpoint,
+        }
+    }
+
+    /// Every trial of the search that tells something: the state in which it was chosen and the measurement it caused.
+    pub fn observations(&self) -> Vec<Observation> {
+        let rewards = self.rewards();
+        let told = self.records.iter().enumerate().zip(rewards);
+        told.filter_map(|((index, record), reward)| {
+            let feasible = match &record.outcome {
+                Outcome::Measured(_) => true,
+                Outcome::Failed => false,
+                Outcome::Interrupted => return None,
+            };
+            (record.kind != TrialKind::Verify).then(|| Observation {
+                point: record.point.clone(),
+                state: self.state_before(index),
+                next_state: self.state_before(index + 1),
+                reward: reward.unwrap_or_default(),
+                feasible,
+                kind: record.kind,
+            })
+        })
+        .collect()
+    }
+
+    /// The state vector of the last measurement among the first `count` records.
+    fn state_before(&self, count: usize) -> Vec<f64> {
+        let measured = self.records[..count].iter().rev().find_map(Record::measurement);
+        measured.map_or_else(Vec::new, |m| m.state.iter().map(|x| x.0).collect())
+    }
+
+    /// The reward of each record; `None` for what tells nothing.
+    fn rewards(&self) -> Vec<Option<f64>> {
+        let search = || self.records.iter().filter(|r| r.kind != TrialKind::Verify);
+        let baselines =
+            Baselines::new(search().filter(|r| r.is_baseline()).filter_map(|r| Some((r.number, r.measurement()?))));
+        let first = self.records.iter().find_map(Record::measurement);
+        let published = self.spec.optimizer.algorithm == Algorithm::DDPG
+            && self.spec.optimizer.ddpg.as_ref().is_some_and(|d| d.reward == RewardKind::Cdbtune);
+        let metric = self.spec.objective.metric;
+        let mut seen: Vec<f64> = Vec::new();
+        let mut previous: Option<&Measurement> = None;
+        self.records
+            .iter()
+            .map(|record| {
+                let reward = match &record.outcome {
+                    Outcome::Interrupted => None,
+                    Outcome::Failed => Some(objective::failure_reward(&seen)),
+                    Outcome::Measured(now) if published => objective::cdbtune(metric, now, first?, previous.unwrap_or(now)),
+                    Outcome::Measured(now) => {
+                        objective::reward(metric, now, &baselines.at(record.number)?, self.resources.memory_bytes)
+                    }
+                };
+                previous = record.measurement().or(previous);
+                seen.extend(reward);
+                reward
+            })
+            .collect()
+    }
+
+    /// Score and reward of a trial that is among the records.
+    pub fn scored(&self, number: i32) -> Scored {
+        let index = self.records.iter().position(|r| r.number == number);
+        Scored {
+            log_gain: Scores::new(self.spec.objective.metric, &self.records).of(number).map(|s| s.log_gain),
+            reward: index.and_then(|index| self.rewards().get(index).copied().flatten()),
+        }
+    }
+}
+
+/// Seconds of a duration like `6h` or `1h30m`. The schema admits nothing else; what overflows is as long as can be.
+pub fn seconds(text: &str) -> i64 {
+    let mut total = 0i64;
+    let mut number = 0i64;
+    for c in text.chars() {
+        let unit = match c {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => {
+                number = number.saturating_mul(10).saturating_add(c.to_digit(10).map_or(0, i64::from));
+                continue;
+            }
+        };
+        total = total.saturating_add(number.saturating_mul(unit));
+        number = 0;
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_in_seconds() {
+        assert_eq!(seconds("6h"), 21_600);
+        assert_eq!(seconds("1h30m5s"), 5_405);
+        assert_eq!(seconds("99999999999999999999h"), i64::MAX);
+    }
+}

@@ -1,0 +1,202 @@
+//! Whether a configuration is in effect: every value is read back from the server.
+
+use std::fmt;
+
+use crate::postgres::setting::{FileSetting, Setting, Settings};
+use crate::tuning::measurement::Parameters;
+
+/// A value that isn't in effect, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// Something that the server ranks higher sets another value.
+    Shadowed {
+        /// The knob.
+        name: String,
+        /// `pg_settings.source` of the value in effect.
+        source: String,
+        /// The file that sets it, where known.
+        source_file: Option<String>,
+        /// The value that we set.
+        wanted: String,
+        /// The value in effect.
+        shown: String,
+    },
+    /// The value waits for a restart.
+    PendingRestart {
+        /// The knob.
+        name: String,
+        /// The value that we set.
+        wanted: String,
+        /// The value in effect.
+        shown: String,
+    },
+    /// Another value is in effect, from where ours should be: the server hasn't read the file (yet).
+    Differs {
+        /// The knob.
+        name: String,
+        /// The value that we set.
+        wanted: String,
+        /// The value in effect; `None` where the server has no such setting.
+        shown: Option<String>,
+    },
+    /// The server can't apply a line of a configuration file.
+    FileError {
+        /// The setting.
+        name: String,
+        /// The file.
+        source_file: String,
+        /// The server's words.
+        error: String,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shadowed { name, source, source_file, wanted, shown } => {
+                write!(f, "{name} is {shown} instead of {wanted}: ")?;
+                match (source.as_str(), source_file) {
+                    (_, Some(file)) if is_auto_conf(file) => {
+                        write!(f, "ALTER SYSTEM sets it; run ALTER SYSTEM RESET {name} and reload")
+                    }
+                    ("command line", _) => {
+                        write!(f, "the server's command line sets it; remove -c {name} from the container's arguments")
+                    }
+                    ("database" | "user" | "database user", _) => {
+                        write!(f, "ALTER ROLE or ALTER DATABASE sets it (source: {source}); reset it there")
+                    }
+                    (_, Some(file)) => write!(f, "{file} sets it too, and is read later; remove it there"),
+                    (source, None) => write!(f, "it comes from another source ({source}); remove it there"),
+                }
+            }
+            Self::PendingRestart { name, wanted, shown } => {
+                write!(f, "{name} is still {shown}: {wanted} waits for a restart of the server")
+            }
+            Self::Differs { name, wanted, shown: Some(shown) } => {
+                write!(f, "{name} is {shown} instead of {wanted}: the server has not read our configuration")
+            }
+            Self::Differs { name, wanted, shown: None } => {
+                write!(f, "{name} can't be {wanted}: the server has no such setting")
+            }
+            Self::FileError { name, source_file, error } => {
+                write!(f, "the server can't apply {name} in {source_file}: {error}")
+            }
+        }
+    }
+}
+
+fn is_auto_conf(file: &str) -> bool {
+    file.ends_with("postgresql.auto.conf")
+}
+
+/// Compares a configuration with the live settings, by value: `64MB` is `65536kB`. `expected_file` is the end of
+/// the path from which the server reads our configuration, where that is known. Empty when everything is in effect.
+pub fn readback(parameters: &Parameters, settings: &Settings, expected_file: Option<&str>) -> Vec<Mismatch> {
+    parameters.iter().filter_map(|(name, wanted)| compare(name, wanted, settings.get(name), expected_file)).collect()
+}
+
+fn compare(name: &str, wanted: &str, setting: Option<&Setting>, expected_file: Option<&str>) -> Option<Mismatch> {
+    let (name, wanted) = (name.to_owned(), wanted.to_owned());
+    let Some(setting) = setting else { return Some(Mismatch::Differs { name, wanted, shown: None }) };
+    // SHOW's form on both sides: two reals that print alike are equal to the server's own six digits.
+    let canonical = setting.parse(&wanted).map_or_else(|_| wanted.clone(), |value| setting.show(&value));
+    let shown = setting.display();
+    if canonical == shown {
+        return None;
+    }
+    if setting.pending_restart {
+        return Some(Mismatch::PendingRestart { name, wanted, shown });
+    }
+    let elsewhere = match setting.source.as_str() {
+        "default" => false,
+        "configuration file" => setting
+            .source_file
+            .as_deref()
+            .is_some_and(|file| expected_file.map_or(is_auto_conf(file), |expected| !file.ends_with(expected))),
+        _ => true,
+    };
+    Some(if elsewhere {
+        let (source, source_file) = (setting.source.clone(), setting.source_file.clone());
+        Mismatch::Shadowed { name, source, source_file, wanted, shown }
+    } else {
+        Mismatch::Differs { name, wanted, shown: Some(shown) }
+    })
+}
+
+/// The lines of the configuration files that the server can't apply. It words a pending restart as an error too; that
+/// one is left to [`readback`], which names it with its values.
+pub fn file_errors(files: &[FileSetting], settings: &Settings) -> Vec<Mismatch> {
+    let pending = |line: &FileSetting| settings.get(&line.name).is_some_and(|setting| setting.pending_restart);
+    let errors = files.iter().filter(|line| !pending(line)).filter_map(|line| Some((line, line.error.clone()?)));
+    errors
+        .map(|(line, error)| Mismatch::FileError {
+            name: line.name.clone(),
+            source_file: line.source_file.clone(),
+            error,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuning::space::tests::settings;
+
+    const OURS: &str = "/etc/postgresql/howdah.conf";
+
+    /// What is said of a work_mem of 8MB that the server shows as 4MB.
+    fn said(source: &str, source_file: Option<&str>, pending_restart: bool) -> String {
+        let mut settings = settings();
+        let setting = settings.get_mut("work_mem").unwrap();
+        (setting.source, setting.source_file) = (source.into(), source_file.map(str::to_owned));
+        setting.pending_restart = pending_restart;
+        let parameters = Parameters::from([("work_mem".to_owned(), "8MB".to_owned())]);
+        let found = readback(&parameters, &settings, Some(OURS));
+        assert_eq!(found.len(), 1);
+        found[0].to_string()
+    }
+
+    #[test]
+    fn values_are_compared_not_texts() {
+        for text in ["4MB", "4096kB", "4096", " 4 MB"] {
+            let parameters = Parameters::from([("work_mem".to_owned(), text.to_owned())]);
+            assert_eq!(readback(&parameters, &settings(), None), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn who_shadows_a_value_is_named_with_the_remedy() {
+        let auto = said("configuration file", Some("/data/postgresql.auto.conf"), false);
+        assert!(
+            auto.starts_with("work_mem is 4MB instead of 8MB:") && auto.contains("ALTER SYSTEM RESET work_mem"),
+            "{auto}"
+        );
+        assert!(said("command line", None, false).contains("command line"));
+        assert!(said("user", None, false).contains("ALTER ROLE"));
+        assert!(
+            said("configuration file", Some("/data/postgresql.conf"), false)
+                .contains("/data/postgresql.conf sets it too")
+        );
+        assert!(said("configuration file", Some(OURS), false).contains("has not read"));
+        assert!(said("default", None, false).contains("has not read"));
+        assert!(said("configuration file", Some(OURS), true).contains("waits for a restart"));
+    }
+
+    #[test]
+    fn a_pending_restart_is_no_error_of_the_file() {
+        let line = |name: &str| FileSetting {
+            source_file: OURS.into(),
+            name: name.into(),
+            error: Some("setting could not be applied".into()),
+            ..FileSetting::default()
+        };
+        let mut settings = settings();
+        settings.get_mut("shared_buffers").unwrap().pending_restart = true;
+        let found = file_errors(&[line("shared_buffers"), line("work_mem"), FileSetting::default()], &settings);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].to_string(),
+            "the server can't apply work_mem in /etc/postgresql/howdah.conf: setting could not be applied"
+        );
+    }
+}
