@@ -19,8 +19,9 @@ RUN cargo build --release --locked --bin howdah \
  && cp .native/libtorch/lib/*.so* /out/lib/
 
 FROM docker.io/library/debian:bookworm-slim AS prebuilt
-COPY target/debug/howdah /out/bin/howdah
+# The libraries first: they change less often.
 COPY .native/libtorch/lib/ /out/lib/
+COPY target/debug/howdah /out/bin/howdah
 
 FROM ${BINARIES} AS binaries
 

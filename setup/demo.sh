@@ -12,8 +12,9 @@ namespace=howdah-demo tuning=shop
 say() { printf '\ndemo: %s\n' "$*"; }
 stop() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
-# The database and the tuning go first: the operator restores the baseline before a tuning is gone.
+# While the operator runs: it restores the baseline before a tuning is gone.
 remove() {
+  kubectl get crd postgrestunings.howdah.dev >/dev/null 2>&1 || return 0
   kubectl delete postgrestuning "$tuning" --namespace "$namespace" --ignore-not-found --timeout 120s ||
     stop "the tuning was not deleted within 2 minutes; \`kubectl -n $namespace describe pgt $tuning\` says what it waits for"
 }
@@ -24,7 +25,8 @@ down() {
     rm -rf /var/lib/howdah-demo
   else
     remove
-    kubectl delete --ignore-not-found --timeout 120s -f "$samples/tuning.yaml" -f "$samples/postgres.yaml" -f "$samples/volume.yaml" -f "$samples/namespace.yaml"
+    kubectl delete --ignore-not-found --timeout 120s \
+      -f "$samples/postgres.yaml" -f "$samples/volume.yaml" -f "$samples/namespace.yaml"
     helm uninstall howdah --namespace howdah-system --ignore-not-found --wait
   fi
   say "removed."

@@ -18,7 +18,13 @@ elif ! kubectl get storageclass -o jsonpath='{.items[*].metadata.annotations}' |
   options+=(--set modelStore.persistence.enabled=false)
 fi
 
-if ! helm upgrade --install howdah "$root/charts/howdah" --namespace "$namespace" --create-namespace \
+# The operator and `helm test` run under the strictest Pod Security Standard.
+kubectl apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Namespace
+metadata: {name: $namespace, labels: {pod-security.kubernetes.io/enforce: restricted}}
+YAML
+if ! helm upgrade --install howdah "$root/charts/howdah" --namespace "$namespace" \
   "${options[@]}" --wait --timeout 3m >"$root/target/images/helm.log" 2>&1; then
   cat "$root/target/images/helm.log" >&2
   kubectl -n "$namespace" get pods >&2

@@ -29,10 +29,6 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, patch]
-# The size of the data volume bounds max_wal_size.
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [get]
 # The workload is read for its containers and restarted (an annotation of its pod template) under restartPolicy Always.
 - apiGroups: [apps]
   resources: [statefulsets, deployments]
@@ -42,7 +38,7 @@
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
 # Transitions are told as Events.
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
