@@ -19,7 +19,7 @@ fn kind(number: i32, proposals: usize) -> TrialKind {
         2 => TrialKind::Heuristic,
         _ if number % 5 == 1 => TrialKind::Baseline,
         _ if proposals < EXPLORATION => TrialKind::Explore,
-        _ if proposals % 2 == 0 => TrialKind::Policy,
+        _ if proposals.is_multiple_of(2) => TrialKind::Policy,
         _ => TrialKind::Refine,
     }
 }
