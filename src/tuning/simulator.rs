@@ -21,6 +21,8 @@ const SECONDS: f64 = 60.0;
 const CHECKPOINT_SECONDS: f64 = 3.0;
 /// Features of the state vector.
 const FEATURES: usize = 24;
+/// Of the knobs that matter, each matters this much of the one before: a few decide, as on real servers.
+const DECAY: f64 = 0.5;
 /// Levels of an axis in the search for the optimum, as many as a knob has buckets at most.
 const LEVELS: usize = 32;
 /// Independent streams of the seed.
@@ -66,16 +68,21 @@ pub struct Crash {
 enum Effect {
     Inert,
     /// The first steps bring most of it.
-    Saturating { weight: f64 },
+    Saturating {
+        weight: f64,
+    },
     /// Falls off on both sides of an optimum.
-    Peaked { weight: f64, optimum: f64 },
+    Peaked {
+        weight: f64,
+        optimum: f64,
+    },
 }
 
 impl Effect {
     fn at(self, x: f64) -> f64 {
         match self {
             Self::Inert => 0.0,
-            Self::Saturating { weight } => weight * (1.0 - (-3.0 * x).exp()) / (1.0 - (-3.0_f64).exp()),
+            Self::Saturating { weight } => weight * (1.0 - (-5.0 * x).exp()) / (1.0 - (-5.0_f64).exp()),
             Self::Peaked { weight, optimum } => -weight * ((x - optimum) / optimum.max(1.0 - optimum)).powi(2),
         }
     }
@@ -128,8 +135,7 @@ impl Simulator {
         let mut effects = vec![Effect::Inert; dimensions];
         let mut baseline: Vec<f64> = (0..dimensions).map(|_| random.between(0.1, 0.9)).collect();
         for (rank, knob) in active.iter().enumerate() {
-            // Squared: a few knobs matter much more than the others.
-            let weight = 0.15 + random.uniform().powi(2);
+            let weight = DECAY.powi(rank as i32) * random.between(0.7, 1.3);
             if rank % 2 == 0 {
                 effects[*knob] = Effect::Saturating { weight };
                 baseline[*knob] = random.between(0.05, 0.5);
@@ -139,11 +145,12 @@ impl Simulator {
         }
         let interactions = active
             .chunks_exact(2)
-            .map(|pair| Interaction {
-                first: pair[0],
-                second: pair[1],
+            .enumerate()
+            .map(|(pair, knobs)| Interaction {
+                first: knobs[0],
+                second: knobs[1],
                 optimum: random.between(0.2, 1.0),
-                weight: random.between(0.1, 0.6),
+                weight: DECAY.powi(2 * pair as i32) * random.between(0.1, 0.5),
             })
             .collect();
         let features = (0..FEATURES)
@@ -248,9 +255,11 @@ impl Simulator {
     fn search(&self) -> Vec<f64> {
         let mut random = Random::new(self.spec.seed, SEARCH_STREAM);
         let mut best = self.baseline.clone();
-        for _ in 0..20 {
+        for _ in 0..40 {
             let mut point: Vec<f64> = self.baseline.iter().map(|_| random.between(0.0, 0.7)).collect();
-            while self.improve(&mut point) {}
+            // The order decides which of the two knobs that share the memory gets more of it.
+            let order = random.permutation(point.len());
+            while self.improve(&mut point, &order) {}
             if self.effect(&point) > self.effect(&best) {
                 best = point;
             }
@@ -259,10 +268,10 @@ impl Simulator {
     }
 
     /// One round over the axes; whether anything became better.
-    fn improve(&self, point: &mut [f64]) -> bool {
+    fn improve(&self, point: &mut [f64], order: &[usize]) -> bool {
         let mut best = self.effect(point);
         let before = best;
-        for axis in 0..point.len() {
+        for &axis in order {
             let mut chosen = point[axis];
             for level in 0..LEVELS {
                 point[axis] = level as f64 / (LEVELS - 1) as f64;

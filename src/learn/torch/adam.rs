@@ -42,7 +42,8 @@ impl Adam {
     pub fn minimise(&mut self, loss: &Tensor, network: &Network) {
         let gradients = Tensor::run_backward(&[loss], network.parameters(), false, false);
         tch::no_grad(|| {
-            let squares: Vec<Tensor> = gradients.iter().map(|gradient| gradient.square().sum(gradient.kind())).collect();
+            let squares: Vec<Tensor> =
+                gradients.iter().map(|gradient| gradient.square().sum(gradient.kind())).collect();
             let norm = Tensor::stack(&squares, 0).sum(tch::Kind::Float).sqrt().double_value(&[]);
             let scale = (CLIP / (norm + 1e-6)).min(1.0);
             self.steps += 1;

@@ -23,7 +23,7 @@ const REWARD_SCALE: f64 = 5.0;
 const EDGE: f64 = 0.02;
 
 /// What an agent is made with. Two agents of equal settings that learn the same samples are equal to the last bit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
     /// Seed of the weights and of the batches.
     pub seed: u64,
@@ -63,7 +63,9 @@ pub enum AgentError {
     #[error("the agent's checkpoint can't be used: {0}. Delete it: the agent then learns the session's trials anew")]
     Damaged(String),
     /// The checkpoint is of another session.
-    #[error("the agent's checkpoint is of another session ({0} differs). Delete it: the agent then learns the session's trials anew")]
+    #[error(
+        "the agent's checkpoint is of another session ({0} differs). Delete it: the agent then learns the session's trials anew"
+    )]
     Foreign(&'static str),
     /// The agent can't be written.
     #[error("the agent can't be written: {0}")]
@@ -115,7 +117,8 @@ struct Targets {
 /// The part of a checkpoint that is no tensor.
 #[derive(Serialize, Deserialize)]
 struct Header {
-    settings: Settings,
+    /// The settings as JSON: compared, never read back.
+    settings: String,
     normaliser: Normaliser,
     random: Random,
     learned: usize,
@@ -200,14 +203,13 @@ impl Agent {
     /// The format refuses it.
     pub fn save(&self) -> Result<Vec<u8>, AgentError> {
         let header = Header {
-            settings: self.settings.clone(),
+            settings: written(&self.settings)?,
             normaliser: self.normaliser.clone(),
             random: self.random.clone(),
             learned: self.learned,
             steps: self.critic_optimiser.steps(),
         };
-        let text = serde_json::to_string(&header).map_err(|error| AgentError::Unwritten(error.to_string()))?;
-        storage::write(&self.named(), text).map_err(AgentError::Unwritten)
+        storage::write(&self.named(), written(&header)?).map_err(AgentError::Unwritten)
     }
 
     /// The agent of a checkpoint.
@@ -217,11 +219,12 @@ impl Agent {
     pub fn load(bytes: &[u8], settings: &Settings) -> Result<Self, AgentError> {
         let text = storage::text(bytes).map_err(AgentError::Damaged)?;
         let header: Header = serde_json::from_str(&text).map_err(|error| AgentError::Damaged(error.to_string()))?;
-        if header.settings != *settings {
+        if header.settings != written(settings)? {
             return Err(AgentError::Foreign("seed, knobs, features or a hyperparameter"));
         }
-        let mut agent =
-            Self::assemble(header.settings, header.normaliser, header.random.clone(), header.learned, header.steps);
+        let random = header.random.clone();
+        let mut agent = Self::assemble(settings.clone(), header.normaliser, random, header.learned, header.steps);
+        // Drawing the weights that are now replaced moved the stream on.
         agent.random = header.random;
         storage::read(bytes, &agent.named()).map_err(AgentError::Damaged)?;
         Ok(agent)
@@ -303,6 +306,10 @@ impl Batch {
     }
 }
 
+fn written(value: &impl Serialize) -> Result<String, AgentError> {
+    serde_json::to_string(value).map_err(|error| AgentError::Unwritten(error.to_string()))
+}
+
 /// `[B, axes]` in the unit cube.
 fn policy(actor: &Network, state: &Tensor) -> Tensor {
     actor.forward(state).squeeze_dim(0).sigmoid()
@@ -325,3 +332,7 @@ fn matrix(rows: &[Vec<f64>]) -> Tensor {
     let numbers: Vec<f32> = rows.iter().flatten().map(|number| *number as f32).collect();
     Tensor::from_slice(&numbers).view([rows.len() as i64, rows.first().map_or(0, Vec::len) as i64])
 }
+
+#[cfg(test)]
+#[path = "ddpg_tests.rs"]
+mod tests;

@@ -62,7 +62,8 @@ impl Network {
             value = bias.baddbmm(&value, weight, 1.0, 1.0);
             if let (Some(gain), Some(shift)) = (parameters.next(), parameters.next()) {
                 let width = value.size()[2];
-                value = (value.layer_norm([width], None::<&Tensor>, None::<&Tensor>, NORM_EPSILON, false) * gain + shift)
+                value = (value.layer_norm([width], None::<&Tensor>, None::<&Tensor>, NORM_EPSILON, false) * gain
+                    + shift)
                     .relu();
             }
         }

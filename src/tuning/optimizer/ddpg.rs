@@ -1,6 +1,6 @@
 //! DDPG: the request's history as an agent's memory, and the agent's action with noise.
 
-use super::{OptimizerError, Request, sample};
+use super::{Observation, OptimizerError, Request, sample};
 use crate::learn::torch::ddpg::{Agent, Settings, Transition};
 use crate::tuning::crd::DdpgSpec;
 
@@ -23,15 +23,20 @@ pub fn learned(request: &Request) -> Result<Agent, OptimizerError> {
         Some(bytes) => Agent::load(bytes, &settings)?,
         None => Agent::new(settings),
     };
-    let memory = request.history.iter().map(|trial| Transition {
+    agent.learn(&memory(&request.history))?;
+    Ok(agent)
+}
+
+/// Each trial's action with the state in which it was chosen, and what it led to.
+fn memory(history: &[Observation]) -> Vec<Transition> {
+    let transition = |trial: &Observation| Transition {
         state: trial.state.clone(),
         action: trial.point.clone(),
         reward: trial.reward,
         next_state: trial.next_state.clone(),
         terminal: !trial.feasible,
-    });
-    agent.learn(&memory.collect::<Vec<_>>())?;
-    Ok(agent)
+    };
+    history.iter().map(transition).collect()
 }
 
 /// The agent's action in the current state with Gaussian noise, which falls linearly over the budget.
@@ -51,4 +56,27 @@ fn spec(request: &Request) -> DdpgSpec {
 
 fn milli(thousandths: i32) -> f64 {
     f64::from(thousandths) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuning::crd::TrialKind;
+
+    #[test]
+    fn an_action_is_stored_with_the_state_in_which_it_was_chosen() {
+        let trial = |number: f64, feasible| Observation {
+            point: vec![number / 10.0],
+            state: vec![number],
+            next_state: vec![number + 1.0],
+            reward: number * 100.0,
+            feasible,
+            kind: TrialKind::Policy,
+        };
+        let stored = memory(&[trial(1.0, true), trial(2.0, false)]);
+        assert_eq!(stored[0].state, [1.0]);
+        assert_eq!((&stored[0].action, stored[0].reward), (&vec![0.1], 100.0));
+        assert_eq!(stored[0].next_state, stored[1].state);
+        assert!(!stored[0].terminal && stored[1].terminal);
+    }
 }

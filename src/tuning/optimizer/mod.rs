@@ -10,6 +10,8 @@ mod sample;
 #[cfg(test)]
 mod simulated;
 mod surrogate;
+#[cfg(test)]
+mod tests;
 
 use thiserror::Error;
 

@@ -6,9 +6,9 @@ use crate::learn::gaussian::GaussianProcess;
 use crate::learn::rng::Random;
 
 /// Half the edge of the trust region, as a share of an axis, at the start and at the end of the budget.
-const RADIUS: (f64, f64) = (0.6, 0.4);
+const RADIUS: (f64, f64) = (1.0, 0.5);
 /// Standard deviations that a candidate's expected reward is credited for being unknown, at the start and at the end.
-const CURIOSITY: (f64, f64) = (0.5, 0.0);
+const CURIOSITY: (f64, f64) = (5.0, 0.0);
 /// Moves that are tried on the surface; their length shrinks from the radius to a hundredth of an axis.
 const MOVES: usize = 1500;
 const SHORTEST_MOVE: f64 = 0.01;

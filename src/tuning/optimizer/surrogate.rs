@@ -1,13 +1,26 @@
 //! What the measurements say together about the response surface: a single measurement is half noise.
 
 use super::Observation;
-use crate::learn::gaussian::GaussianProcess;
+use crate::learn::gaussian::{GaussianProcess, Row};
+use crate::tuning::crd::TrialKind;
 
-/// The response surface as the feasible trials show it; `None` before the first.
+/// The response surface as the feasible trials show it; `None` before the first. Trials from one baseline to the next
+/// share the noise of that baseline.
 pub fn surface(history: &[Observation]) -> Option<GaussianProcess> {
-    let (points, rewards): (Vec<_>, Vec<_>) =
-        history.iter().filter(|trial| trial.feasible).map(|trial| (trial.point.clone(), trial.reward)).unzip();
-    GaussianProcess::fit(&points, &rewards)
+    let mut baselines = 0;
+    let mut rows = Vec::new();
+    for trial in history {
+        let block = if trial.kind == TrialKind::Baseline {
+            baselines += 1;
+            None
+        } else {
+            Some(baselines)
+        };
+        if trial.feasible {
+            rows.push(Row { point: trial.point.clone(), target: trial.reward, block });
+        }
+    }
+    GaussianProcess::fit(&rows)
 }
 
 /// Position in the history of the incumbent: the feasible trial with the highest reward after smoothing over its
