@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use crate::control::kinds::Rule;
+use crate::control::kinds::{Rule, lease_rules};
 use crate::kinds;
 
 /// What to write.
@@ -22,15 +22,19 @@ pub struct Arguments {
     /// Prints the rules of the operator's ClusterRole instead.
     #[arg(long, conflicts_with = "check")]
     rbac: bool,
+    /// Prints the rules of the Role in the Lease's namespace instead.
+    #[arg(long, conflicts_with_all = ["check", "rbac"])]
+    lease_rbac: bool,
 }
 
 /// Writes or checks the files, or prints the rules.
 ///
 /// # Errors
 /// When a file can't be written, or differs with `--check`.
-pub fn run(Arguments { dir, check, rbac }: &Arguments) -> anyhow::Result<()> {
-    if *rbac {
-        print!("{}", rules_yaml(&kinds::rules())?);
+pub fn run(Arguments { dir, check, rbac, lease_rbac }: &Arguments) -> anyhow::Result<()> {
+    if *rbac || *lease_rbac {
+        let rules = if *rbac { kinds::rules() } else { lease_rules() };
+        print!("{}", rules_yaml(&rules)?);
         return Ok(());
     }
     let files = files()?;
@@ -162,7 +166,7 @@ mod tests {
     #[test]
     fn the_folder_is_checked_against_the_types() {
         let dir = std::env::temp_dir().join(format!("howdah-crds-{}", std::process::id()));
-        let arguments = |check| Arguments { dir: dir.clone(), check, rbac: false };
+        let arguments = |check| Arguments { dir: dir.clone(), check, rbac: false, lease_rbac: false };
         run(&arguments(false)).unwrap();
         run(&arguments(true)).unwrap();
         fs::write(dir.join("postgresinstances.yaml"), "changed").unwrap();
