@@ -10,7 +10,10 @@ use crate::control::scope::Scope;
 use crate::control::{self, Options};
 use crate::instance::crd::PostgresInstance;
 use crate::instance::{self, InstanceRoom};
+use crate::learn::worker::Worker;
+use crate::tuning;
 use crate::tuning::crd::{PostgresTuning, TuningTrial};
+use crate::tuning::observe::Tuning;
 use crate::world::store::Store;
 
 /// What a room may be made of.
@@ -22,6 +25,8 @@ pub struct Surroundings {
     pub options: Options,
     /// Where learners keep their models.
     pub models: Arc<Store>,
+    /// The thread on which models learn and propose.
+    pub learner: Worker,
     /// Image of the benchmark's Jobs.
     pub benchmark_image: String,
 }
@@ -47,7 +52,20 @@ pub fn all() -> Vec<Entry> {
                 Box::pin(control::run(room, scope, options))
             }),
         },
-        Entry { kind: Kind { crd: PostgresTuning::crd(), rules: Vec::new() }, start: None },
+        Entry {
+            kind: Kind { crd: PostgresTuning::crd(), rules: tuning::rules() },
+            start: Some(|surroundings| {
+                let Surroundings { scope, options, models, learner, benchmark_image } = surroundings;
+                let room = Tuning(tuning::observe::Surroundings {
+                    client: scope.client.clone(),
+                    store: models,
+                    worker: learner,
+                    benchmark_image,
+                    metrics: options.metrics.clone(),
+                });
+                Box::pin(control::run(room, scope, options))
+            }),
+        },
         Entry { kind: Kind { crd: TuningTrial::crd(), rules: Vec::new() }, start: None },
     ]
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::control::room::Room;
 use crate::instance::InstanceRoom;
+use crate::tuning::observe::Tuning;
 
 /// What to replay.
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ enum RecordedKind {
     /// A PostgresInstance.
     #[value(name = "PostgresInstance")]
     PostgresInstance,
+    /// A PostgresTuning.
+    #[value(name = "PostgresTuning")]
+    PostgresTuning,
 }
 
 /// Prints the decision as JSON.
@@ -34,6 +38,7 @@ pub fn run(Arguments { kind, facts }: &Arguments) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(facts).with_context(|| format!("{} can't be read", facts.display()))?;
     let decision = match kind {
         RecordedKind::PostgresInstance => replay::<InstanceRoom>(&text),
+        RecordedKind::PostgresTuning => replay::<Tuning>(&text),
     };
     println!("{}", decision.with_context(|| format!("{} holds no facts of this kind", facts.display()))?);
     Ok(())

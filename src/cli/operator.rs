@@ -20,6 +20,7 @@ use crate::control::shutdown::Shutdown;
 use crate::control::telemetry::{self, LogFormat};
 use crate::kinds::{self, Surroundings};
 use crate::serve::{self, Served};
+use crate::learn::worker::Worker;
 use crate::world::store::Store;
 
 const LEASE: &str = "howdah-operator";
@@ -91,6 +92,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             identity,
         },
         models,
+        learner: Worker::spawn("learner").context("the learner can't start its thread")?,
         benchmark_image: arguments.benchmark_image,
     };
     let mut loops = start_loops(&surroundings, &served_kinds);

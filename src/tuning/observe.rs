@@ -214,7 +214,24 @@ impl Surroundings {
     }
 
     fn measure(&self, facts: &Facts) {
-        let _ = (&self.metrics, facts, TuningSample::default, TrialState::Observed);
+        let status = facts.tuning.status.as_ref();
+        let mut sample = TuningSample {
+            namespace: facts.tuning.namespace().unwrap_or_default(),
+            name: facts.tuning.name_any(),
+            gain_ratio: status
+                .and_then(|s| s.recommendation.as_ref().map(|r| r.gain_percent).or(s.incumbent.as_ref().map(|i| i.gain_percent)))
+                .map(|percent| percent.0 / 100.0),
+            ..TuningSample::default()
+        };
+        for trial in facts.session_trials() {
+            let state = facts.state_of(trial);
+            *sample.trials.entry(format!("{state:?}")).or_default() += 1;
+            let interrupted = trial.status.as_ref().is_some_and(|s| s.reason.as_deref() == Some(Reason::Interrupted.word()));
+            sample.guardrail_trips += u64::from(state == TrialState::Aborted && !interrupted);
+            let measurement = trial.status.as_ref().and_then(|s| s.measurement.as_ref());
+            sample.trial_tps = measurement.map(|m| m.tps.0).or(sample.trial_tps);
+        }
+        self.metrics.tuning.set(&sample);
     }
 }
 
