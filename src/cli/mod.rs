@@ -6,6 +6,7 @@ pub mod decide;
 pub mod operator;
 pub mod plugin;
 pub mod probe;
+pub mod reference;
 pub mod tune;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Benchmark(benchmark::Args),
     /// Writes the CustomResourceDefinitions, or the permissions that the operator needs.
     Crds(crds::Arguments),
+    /// Prints the reference of kinds and reasons in Markdown.
+    Reference,
     /// Replays a recorded decision.
     Decide(decide::Arguments),
     /// Asks an HTTP endpoint of the operator.
@@ -50,6 +53,10 @@ impl Cli {
             Command::Tune(arguments) => block_on(tune::run(*arguments))?,
             Command::Benchmark(arguments) => block_on(benchmark::run(arguments)),
             Command::Crds(arguments) => crds::run(&arguments).map(done),
+            Command::Reference => {
+                print!("{}", reference::text());
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Decide(arguments) => decide::run(&arguments).map(done),
             Command::Probe(arguments) => block_on(probe::run(arguments))?.map(done),
         }
