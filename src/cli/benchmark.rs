@@ -17,7 +17,7 @@ pub struct Args {
     /// Connection URI of the server (postgresql://user:password@host:port/database).
     #[arg(long, env = "PGURI", hide_env_values = true)]
     uri: String,
-    /// CA certificates in PEM, for sslmode=verify-ca and verify-full.
+    /// CA certificates in PEM, for sslmode=verify-ca and verify-full. The other modes do without, so it may be missing.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// What to measure, as JSON.
@@ -64,8 +64,10 @@ async fn measured(args: &Args) -> Result<Measurement> {
     let request: BenchmarkRequest =
         serde_json::from_str(&args.request).context("the benchmark's request is not valid")?;
     let ca = match &args.ca {
-        Some(path) => Some(tokio::fs::read(path).await.with_context(|| format!("{} can't be read", path.display()))?),
-        None => None,
+        Some(path) if path.exists() => {
+            Some(tokio::fs::read(path).await.with_context(|| format!("{} can't be read", path.display()))?)
+        }
+        _ => None,
     };
     // As the first process of a container it would not be ended by a signal that it does not handle.
     let mut terminated = signal(SignalKind::terminate()).context("signals can't be handled")?;

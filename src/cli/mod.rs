@@ -63,6 +63,11 @@ impl Cli {
     }
 }
 
+/// Of the TLS providers that the dependencies bring, one must be chosen for the process; a second call finds it chosen.
+fn choose_tls_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     Ok(runtime.context("the async runtime could not be started")?.block_on(work))

@@ -19,8 +19,8 @@ use crate::control::scope::Scope;
 use crate::control::shutdown::Shutdown;
 use crate::control::telemetry::{self, LogFormat};
 use crate::kinds::{self, Surroundings};
-use crate::serve::{self, Served};
 use crate::learn::worker::Worker;
+use crate::serve::{self, Served};
 use crate::world::store::Store;
 
 const LEASE: &str = "howdah-operator";
@@ -58,8 +58,7 @@ pub struct Arguments {
 /// # Errors
 /// When the operator can't start, or loses the lease: another replica may be reconciling then.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    // Of several providers that the dependencies bring, one must be chosen; a second call would find it chosen.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    super::choose_tls_provider();
     let _telemetry = telemetry::start(arguments.log_format).context("logging could not be started")?;
     let models = Arc::new(Store::open(&arguments.model_store)?);
     let shutdown = Shutdown::on_signals().context("signals can't be listened for")?;

@@ -53,6 +53,7 @@ enum Command {
 /// # Errors
 /// When the cluster can't be reached or the tuning does not exist.
 pub async fn run(plugin: Plugin) -> Result<ExitCode> {
+    super::choose_tls_provider();
     let client = Client::try_default().await.context("no cluster: set KUBECONFIG or run inside a pod")?;
     let namespace = plugin.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let tunings: Api<PostgresTuning> = Api::namespaced(client.clone(), &namespace);
@@ -120,11 +121,13 @@ async fn follow(tunings: &Api<PostgresTuning>, trials: &Api<TuningTrial>, name: 
         let ready = tuning.status.iter().flat_map(|s| &s.conditions).find(|c| c.type_ == "Ready");
         if let Some(ready) = ready {
             let now = format!("{}: {}", ready.reason, ready.message);
-            if now != condition && ready.reason != Reason::Searching.word() && ready.reason != Reason::Verifying.word() {
+            if now != condition && ready.reason != Reason::Searching.word() && ready.reason != Reason::Verifying.word()
+            {
                 println!("{now}");
                 condition = now;
             }
-            let ended = [Reason::RecommendationReady, Reason::AwaitingApproval, Reason::Applied, Reason::NoSignificantGain];
+            let ended =
+                [Reason::RecommendationReady, Reason::AwaitingApproval, Reason::Applied, Reason::NoSignificantGain];
             if ended.iter().any(|r| r.word() == ready.reason) {
                 println!("\n{}", summary::table(&result(&tuning)));
                 return Ok(ExitCode::SUCCESS);

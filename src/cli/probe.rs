@@ -24,7 +24,9 @@ pub async fn run(probe: Probe) -> Result<()> {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let exchange = async {
         let mut stream = TcpStream::connect(host).await?;
-        stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+            .await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)

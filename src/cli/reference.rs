@@ -9,15 +9,27 @@ use crate::{instance, tuning};
 
 /// The reference as Markdown.
 pub fn text() -> String {
-    let mut text = String::from("# Reference\n\nGenerated from the types by `howdah reference`; `make generate` renews it.\n");
+    let mut text =
+        String::from("# Reference\n\nGenerated from the types by `howdah reference`; `make generate` renews it.\n");
     for entry in kinds::all() {
         let names = &entry.kind.crd.spec.names;
         let short = names.short_names.clone().unwrap_or_default().join("`, `");
         let _ = write!(text, "\n## {}\n\n`{}`, short `{short}`.\n", names.kind, entry.kind.group_version());
-        let schema = entry.kind.crd.spec.versions.first().and_then(|v| v.schema.as_ref()).and_then(|s| s.open_api_v3_schema.as_ref());
+        let schema = entry
+            .kind
+            .crd
+            .spec
+            .versions
+            .first()
+            .and_then(|v| v.schema.as_ref())
+            .and_then(|s| s.open_api_v3_schema.as_ref());
         for part in ["spec", "status"] {
             let Some(props) = schema.and_then(|s| s.properties.as_ref()).and_then(|p| p.get(part)) else { continue };
-            let _ = write!(text, "\n### {} {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n", names.kind);
+            let _ = write!(
+                text,
+                "\n### {} {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n",
+                names.kind
+            );
             fields(&mut text, "", props);
         }
     }
@@ -42,7 +54,8 @@ fn fields(text: &mut String, path: &str, schema: &JSONSchemaProps) {
             JSONSchemaPropsOrArray::Schema(item) => vec![item.as_ref()],
             JSONSchemaPropsOrArray::Schemas(items) => items.iter().collect(),
         });
-        let default = field.default.as_ref().filter(|d| !d.0.is_object()).map(|d| format!("`{}`", d.0)).unwrap_or_default();
+        let default =
+            field.default.as_ref().filter(|d| !d.0.is_object()).map(|d| format!("`{}`", d.0)).unwrap_or_default();
         let default = if required.contains(name) { "required".to_owned() } else { default };
         let meaning = field.description.clone().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
         let _ = writeln!(text, "| `{path}` | {} | {default} | {meaning} |", kind(field));
@@ -57,7 +70,13 @@ fn fields(text: &mut String, path: &str, schema: &JSONSchemaProps) {
 
 fn kind(field: &JSONSchemaProps) -> String {
     match &field.enum_ {
-        Some(values) => values.iter().filter(|v| !v.0.is_null()).map(|v| format!("`{}`", v.0)).collect::<Vec<_>>().join(", ").replace('"', ""),
+        Some(values) => values
+            .iter()
+            .filter(|v| !v.0.is_null())
+            .map(|v| format!("`{}`", v.0))
+            .collect::<Vec<_>>()
+            .join(", ")
+            .replace('"', ""),
         None => field.type_.clone().unwrap_or_default(),
     }
 }

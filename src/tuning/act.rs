@@ -61,7 +61,8 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
                 Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
                 Err(error) => return Err(failed(error)),
             }
-            let status = TuningTrialStatus { state: TrialState::Applying, since: Some(now()), ..TuningTrialStatus::default() };
+            let status =
+                TuningTrialStatus { state: TrialState::Applying, since: Some(now()), ..TuningTrialStatus::default() };
             set_trial(&trials, &trial.name_any(), &status).await.map_err(failed)
         }
         Step::SetTrial { name, status } => set_trial(&trials, name, status).await.map_err(failed),
@@ -76,7 +77,9 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             };
             set_trial(&trials, trial, &status).await.map_err(failed)
         }
-        Step::DeleteJob { name } => job::delete_job(client, &namespace, name, PropagationPolicy::Foreground).await.map_err(kube),
+        Step::DeleteJob { name } => {
+            job::delete_job(client, &namespace, name, PropagationPolicy::Foreground).await.map_err(kube)
+        }
         Step::WriteConfiguration(Write::ConfigMapKey(text)) => {
             let instance = surroundings.instance(tuning).await?;
             instance::act::write_key(client, &instance, text.as_deref()).await.map_err(instance_trouble)

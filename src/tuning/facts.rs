@@ -3,9 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
-use super::crd::{
-    PostgresTuning, Recommendation, SessionRecord, SessionResources, TrialKind, TrialState, TuningTrial,
-};
+use super::crd::{PostgresTuning, Recommendation, SessionRecord, SessionResources, TrialKind, TrialState, TuningTrial};
 use super::knobs::Resources;
 use super::measurement::{Measurement, Parameters};
 use super::optimizer::Proposal;
@@ -114,7 +112,8 @@ impl Facts {
         if runs {
             return None;
         }
-        let mine = (self.tuning.metadata.creation_timestamp.as_ref().map(|t| t.0), self.tuning.metadata.name.as_deref());
+        let mine =
+            (self.tuning.metadata.creation_timestamp.as_ref().map(|t| t.0), self.tuning.metadata.name.as_deref());
         let first = |rival: &&Rival| {
             rival.running || (rival.waiting && (rival.created.as_ref().map(|t| t.0), Some(rival.name.as_str())) < mine)
         };
@@ -164,7 +163,8 @@ impl Facts {
     /// Why the last failed trial failed.
     pub fn last_failure(&self) -> Option<String> {
         let trials = self.session_trials();
-        let failed = trials.iter().rev().find(|t| matches!(self.state_of(t), TrialState::Failed | TrialState::Aborted))?;
+        let failed =
+            trials.iter().rev().find(|t| matches!(self.state_of(t), TrialState::Failed | TrialState::Aborted))?;
         failed.status.as_ref()?.message.clone()
     }
 
@@ -184,7 +184,9 @@ impl Facts {
             let status = trial.status.as_ref()?;
             let outcome = match (status.state, &status.measurement) {
                 (TrialState::Observed, Some(measurement)) => Outcome::Measured(Box::new(measurement.clone())),
-                (TrialState::Aborted, _) if status.reason.as_deref() == Some(Reason::Interrupted.word()) => Outcome::Interrupted,
+                (TrialState::Aborted, _) if status.reason.as_deref() == Some(Reason::Interrupted.word()) => {
+                    Outcome::Interrupted
+                }
                 (TrialState::Observed | TrialState::Failed | TrialState::Aborted, _) => Outcome::Failed,
                 _ => return None,
             };

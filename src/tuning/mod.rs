@@ -42,7 +42,12 @@ pub fn rules() -> Vec<Rule> {
             &["update"],
             "Trials and Jobs are owned by their tuning, so that they go with it.",
         ),
-        Rule::new("howdah.dev", &["tuningtrials"], &["create"], "Each measured configuration is recorded as a TuningTrial."),
+        Rule::new(
+            "howdah.dev",
+            &["tuningtrials"],
+            &["create"],
+            "Each measured configuration is recorded as a TuningTrial.",
+        ),
         Rule::new(
             "batch",
             &["jobs"],

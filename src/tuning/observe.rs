@@ -24,8 +24,8 @@ use crate::control::scope::Scope;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
 use crate::learn::worker::Worker;
-use crate::world::kubernetes::{KubeError, job};
 use crate::postgres::uri::Uri;
+use crate::world::kubernetes::{KubeError, job};
 use crate::world::postgres;
 use crate::world::store::Store;
 
@@ -104,7 +104,10 @@ impl Surroundings {
         let mut facts = Facts {
             now: Time(Timestamp::now()),
             tuning: cached.clone(),
-            instance: Err(Trouble { reason: Reason::InstanceMissing, message: Reason::InstanceMissing.sentence().into() }),
+            instance: Err(Trouble {
+                reason: Reason::InstanceMissing,
+                message: Reason::InstanceMissing.sentence().into(),
+            }),
             trials: Vec::new(),
             job: None,
             rivals: Vec::new(),
@@ -219,14 +222,17 @@ impl Surroundings {
             namespace: facts.tuning.namespace().unwrap_or_default(),
             name: facts.tuning.name_any(),
             gain_ratio: status
-                .and_then(|s| s.recommendation.as_ref().map(|r| r.gain_percent).or(s.incumbent.as_ref().map(|i| i.gain_percent)))
+                .and_then(|s| {
+                    s.recommendation.as_ref().map(|r| r.gain_percent).or(s.incumbent.as_ref().map(|i| i.gain_percent))
+                })
                 .map(|percent| percent.0 / 100.0),
             ..TuningSample::default()
         };
         for trial in facts.session_trials() {
             let state = facts.state_of(trial);
             *sample.trials.entry(format!("{state:?}")).or_default() += 1;
-            let interrupted = trial.status.as_ref().is_some_and(|s| s.reason.as_deref() == Some(Reason::Interrupted.word()));
+            let interrupted =
+                trial.status.as_ref().is_some_and(|s| s.reason.as_deref() == Some(Reason::Interrupted.word()));
             sample.guardrail_trips += u64::from(state == TrialState::Aborted && !interrupted);
             let measurement = trial.status.as_ref().and_then(|s| s.measurement.as_ref());
             sample.trial_tps = measurement.map(|m| m.tps.0).or(sample.trial_tps);

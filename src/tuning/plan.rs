@@ -218,7 +218,9 @@ impl Plan<'_> {
                 let reward = match &record.outcome {
                     Outcome::Interrupted => None,
                     Outcome::Failed => Some(objective::failure_reward(&seen)),
-                    Outcome::Measured(now) if published => objective::cdbtune(metric, now, first?, previous.unwrap_or(now)),
+                    Outcome::Measured(now) if published => {
+                        objective::cdbtune(metric, now, first?, previous.unwrap_or(now))
+                    }
                     Outcome::Measured(now) => {
                         objective::reward(metric, now, &baselines.at(record.number)?, self.resources.memory_bytes)
                     }

@@ -3,7 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::act::Outcome;
-use super::crd::{HistoryEntry, PostgresTuningStatus, SessionOutcome, SessionRecord, TrialKind, TrialState, TuningTrial};
+use super::crd::{
+    HistoryEntry, PostgresTuningStatus, SessionOutcome, SessionRecord, TrialKind, TrialState, TuningTrial,
+};
 use super::decide::{Decision, Step};
 use super::facts::{BASELINE, Facts};
 use super::reason::Reason;
@@ -45,14 +47,20 @@ fn conditions(
     stalled: bool,
 ) -> Vec<Condition> {
     let generation = facts.tuning.metadata.generation;
-    let condition = |kind, status, reason: Reason, message: &str| condition(kind, status, reason.word(), message, generation);
+    let condition =
+        |kind, status, reason: Reason, message: &str| condition(kind, status, reason.word(), message, generation);
     let ended = matches!(
         because,
         Reason::RecommendationReady | Reason::AwaitingApproval | Reason::Applied | Reason::NoSignificantGain
     );
     let passing = matches!(
         because,
-        Reason::Applying | Reason::Restarting | Reason::Searching | Reason::Verifying | Reason::Preflight | Reason::Restoring
+        Reason::Applying
+            | Reason::Restarting
+            | Reason::Searching
+            | Reason::Verifying
+            | Reason::Preflight
+            | Reason::Restoring
     );
     let running = session.is_some_and(|s| s.settled.is_none());
     let headline = match because {
@@ -79,7 +87,12 @@ fn conditions(
     vec![
         condition("Ready", ended, headline, headline_message),
         condition("Reconciling", reconciling, if ended { Reason::Completed } else { because }, message),
-        condition("Stalled", stalled, if stalled { because } else { Reason::Progressing }, if stalled { message } else { Reason::Progressing.sentence() }),
+        condition(
+            "Stalled",
+            stalled,
+            if stalled { because } else { Reason::Progressing },
+            if stalled { message } else { Reason::Progressing.sentence() },
+        ),
         improved,
         condition("Applied", applied, applied_reason, applied_reason.sentence()),
         condition("Suspended", suspended, suspended_reason, suspended_reason.sentence()),
@@ -99,7 +112,12 @@ fn status(facts: &Facts, session: Option<&SessionRecord>, conditions: Vec<Condit
     let concluded_before = before.session.as_ref().is_some_and(|s| s.outcome.is_some());
     if same_session && concluded_before {
         // The record of an ended session stays as it was written, whatever becomes of its trials.
-        return PostgresTuningStatus { observed_generation: base.observed_generation, conditions: base.conditions, session: base.session, ..before };
+        return PostgresTuningStatus {
+            observed_generation: base.observed_generation,
+            conditions: base.conditions,
+            session: base.session,
+            ..before
+        };
     }
     if !same_session {
         return PostgresTuningStatus { progress: Some(format!("0/{}", facts.tuning.spec.budget.trials)), ..base };
@@ -110,8 +128,13 @@ fn status(facts: &Facts, session: Option<&SessionRecord>, conditions: Vec<Condit
         _ => None,
     };
     let metric = facts.tuning.spec.objective.metric;
-    let Summary { baseline, heuristic, incumbent, recommendation } =
-        summary::summarise(metric, &session.baseline_parameters, &plan.restart_knobs(), &plan.records, conclusion.as_ref());
+    let Summary { baseline, heuristic, incumbent, recommendation } = summary::summarise(
+        metric,
+        &session.baseline_parameters,
+        &plan.restart_knobs(),
+        &plan.records,
+        conclusion.as_ref(),
+    );
     let gain = match (&recommendation, &incumbent, session.outcome) {
         (Some(r), _, _) => Some(r.gain_percent),
         (None, Some(i), None) => Some(i.gain_percent),

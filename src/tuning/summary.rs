@@ -38,9 +38,8 @@ pub fn summarise(
         let gain = scores.of(record.number)?.log_gain;
         Some(evaluated(record.number, record.measurement()?, gain, &record.parameters))
     });
-    let incumbent = scores
-        .incumbent()
-        .map(|best| evaluated(best.last_trial, best.measurement, best.log_gain, best.parameters));
+    let incumbent =
+        scores.incumbent().map(|best| evaluated(best.last_trial, best.measurement, best.log_gain, best.parameters));
     let arm = |arm| {
         let found = conclusion?.arms.iter().find(|a| a.arm == arm)?;
         let last = records.iter().rev().find(|r| r.arm == Some(arm))?;
@@ -132,7 +131,7 @@ fn hash(changes: &[ParameterChange]) -> String {
 pub fn table(summary: &Summary) -> String {
     use std::fmt::Write;
     let mut text = String::new();
-    let _ = writeln!(text, "{:<16}{:>12}{:>12}   {}", "", "tps", "p95 ms", "gain over stock");
+    let _ = writeln!(text, "{:<16}{:>12}{:>12}   gain over stock", "", "tps", "p95 ms");
     let mut row = |name: &str, tps: f64, p95: f64, gain: String| {
         let _ = writeln!(text, "{name:<16}{tps:>12.1}{p95:>12.2}   {gain}");
     };
@@ -150,14 +149,20 @@ pub fn table(summary: &Summary) -> String {
             );
             row("recommended", r.tps.0, r.latency_p95_ms.0, interval);
         }
-        (None, Some(e)) => row("best of search", e.tps.0, e.latency_p95_ms.0, format!("{:+.1} % (not verified)", e.gain_percent.0)),
+        (None, Some(e)) => {
+            row("best of search", e.tps.0, e.latency_p95_ms.0, format!("{:+.1} % (not verified)", e.gain_percent.0))
+        }
         (None, None) => {}
     }
     if let Some(r) = &summary.recommendation {
         if let Some(over) = r.gain_over_heuristic_percent {
             let _ = writeln!(text, "\nagainst the heuristic: {:+.1} %", over.0);
         }
-        let _ = writeln!(text, "\nchanged knobs ({}):", if r.requires_restart { "needs a restart" } else { "a reload is enough" });
+        let _ = writeln!(
+            text,
+            "\nchanged knobs ({}):",
+            if r.requires_restart { "needs a restart" } else { "a reload is enough" }
+        );
         for change in &r.parameters {
             let _ = writeln!(text, "  {:<32}{:>12} -> {}", change.name, change.old, change.new);
         }

@@ -138,7 +138,8 @@ enum ProfileArgument {
 
 fn script(text: &str) -> Result<ScriptFile, String> {
     let (path, weight) = text.rsplit_once('@').unwrap_or((text, "1"));
-    let weight = weight.parse().ok().filter(|w| *w > 0).ok_or_else(|| format!("{weight:?} is not a positive weight"))?;
+    let weight =
+        weight.parse().ok().filter(|w| *w > 0).ok_or_else(|| format!("{weight:?} is not a positive weight"))?;
     Ok(ScriptFile { path: path.to_owned(), weight })
 }
 
@@ -214,7 +215,12 @@ pub async fn run(tune: Tune) -> Result<ExitCode> {
     let ca = tune.ca.as_ref().map(read).transpose()?;
     let spec = tune.spec();
     let target = Target::open(uri, ca, &tune, &spec).await?;
-    let session = Session { tune: &tune, spec: &spec, target: &target, worker: Worker::spawn("learner").context("the learner can't start its thread")? };
+    let session = Session {
+        tune: &tune,
+        spec: &spec,
+        target: &target,
+        worker: Worker::spawn("learner").context("the learner can't start its thread")?,
+    };
 
     let searched = tokio::select! {
         result = session.run() => result,
@@ -227,7 +233,9 @@ pub async fn run(tune: Tune) -> Result<ExitCode> {
     };
     match &kept {
         Some(parameters) => target.bring(parameters).await.context("the recommendation could not be applied")?,
-        None => target.restore().await.context("the original settings could NOT be restored; see postgresql.auto.conf")?,
+        None => {
+            target.restore().await.context("the original settings could NOT be restored; see postgresql.auto.conf")?
+        }
     }
     let finished = searched.context("the original settings are restored")?;
     finished.print(&session);
@@ -235,7 +243,10 @@ pub async fn run(tune: Tune) -> Result<ExitCode> {
         report::write(path, &session, &finished)?;
         println!("\nreport: {}", path.display());
     }
-    println!("\n{}", if kept.is_some() { "The recommendation is in effect." } else { "The original settings are in effect." });
+    println!(
+        "\n{}",
+        if kept.is_some() { "The recommendation is in effect." } else { "The original settings are in effect." }
+    );
     let failed = finished.conclusion.outcome == SessionOutcome::TooManyFailures;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -346,9 +357,8 @@ impl Session<'_> {
         self.target.bring(&assignment.parameters).await?;
         let request = self.request(assignment.kind, records);
         let length = u64::from(request.warmup_seconds + request.measure_seconds);
-        let bar = ProgressBar::new(length).with_style(ProgressStyle::with_template(
-            "trial {prefix} {bar:30} {pos}/{len} s {msg}",
-        )?);
+        let bar = ProgressBar::new(length)
+            .with_style(ProgressStyle::with_template("trial {prefix} {bar:30} {pos}/{len} s {msg}")?);
         bar.set_prefix(format!("{number:>3}"));
         let measured = measure(&self.target.uri, self.target.ca.as_deref(), &request, |progress| match progress {
             Progress::Preparing => bar.set_message("preparing the benchmark's database"),
@@ -361,7 +371,8 @@ impl Session<'_> {
         let result = measured.await;
         bar.finish_and_clear();
         let measurement = result?;
-        let mismatches = safety::readback(&self.target.expected(&assignment.parameters), &self.target.live_settings().await?, None);
+        let mismatches =
+            safety::readback(&self.target.expected(&assignment.parameters), &self.target.live_settings().await?, None);
         if let Some(mismatch) = mismatches.first() {
             bail!("the configuration did not stay in effect: {mismatch}");
         }

@@ -51,9 +51,8 @@ impl Target {
         let settings = server::settings(&client).await?;
         let resources = resources(&client, &uri, tune, &settings).await?;
         let durability = spec.safety.durability;
-        let space = Space::build(&spec.knobs, spec.restart_policy, durability, &settings, &resources).map_err(|errors| {
-            anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        })?;
+        let space = Space::build(&spec.knobs, spec.restart_policy, durability, &settings, &resources)
+            .map_err(|errors| anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let touched = safety::touched(&space, &settings);
         let baseline: Parameters =
             touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.display()))).collect();
@@ -95,7 +94,8 @@ impl Target {
         wanted.extend(changed.clone());
         let names: Vec<String> = self.baseline.keys().cloned().collect();
         let now = stored(&client, &names).await?;
-        configuration::alter_system(&client, wanted.iter().filter(|(name, value)| now.get(*name) != Some(value))).await?;
+        configuration::alter_system(&client, wanted.iter().filter(|(name, value)| now.get(*name) != Some(value)))
+            .await?;
         let reset: Vec<&String> = now.keys().filter(|name| !wanted.contains_key(*name)).collect();
         configuration::alter_system_reset(&client, reset).await?;
         configuration::reload(&client).await?;
@@ -171,7 +171,9 @@ async fn resources(client: &Client, uri: &Uri, tune: &Tune, settings: &Settings)
     let cpu_millis = match tune.cpu {
         Some(cores) if cores > 0.0 => Some((cores * 1000.0) as u64),
         Some(cores) => bail!("--cpu must be positive, but is {cores}"),
-        None => [used.and_then(|u| u.cpu_limit_millis).map(i64::unsigned_abs), machine(cores)].into_iter().flatten().min(),
+        None => {
+            [used.and_then(|u| u.cpu_limit_millis).map(i64::unsigned_abs), machine(cores)].into_iter().flatten().min()
+        }
     };
     let (Some(memory_bytes), Some(cpu_millis)) = (memory, cpu_millis) else {
         bail!("what the server may use can't be seen from here: give --memory and --cpu");

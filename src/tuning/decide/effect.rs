@@ -51,7 +51,7 @@ impl Target {
 #[derive(Debug, PartialEq)]
 pub(super) enum Effect {
     /// Every value was read back.
-    InEffect,
+    Complete,
     /// These steps bring it closer.
     Steps { steps: Vec<Step>, message: String },
     /// The cluster or the server is still at it.
@@ -99,7 +99,7 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
         }
     }
     let mismatches = safety::readback(&target.expected, facts.settings(), facts.our_file());
-    let Some(first) = mismatches.first() else { return Effect::InEffect };
+    let Some(first) = mismatches.first() else { return Effect::Complete };
     if mismatches.iter().any(|m| matches!(m, Mismatch::Differs { .. })) {
         return Effect::Steps { steps: vec![Step::Reload], message: first.to_string() };
     }
@@ -111,7 +111,9 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
         return blocked(format!("{first}; restartPolicy Never forbids the restart that would apply it"));
     }
     if !facts.has_workload() {
-        return blocked("a restart is due, but the PostgresInstance names no workload to restart: set spec.workload".into());
+        return blocked(
+            "a restart is due, but the PostgresInstance names no workload to restart: set spec.workload".into(),
+        );
     }
     // With the start time in it, the same configuration may be restarted for again after another one.
     let marker = format!("{}-{}", target.name(), server.started_at_ms);
@@ -125,8 +127,11 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
 fn alter_system(session: &SessionRecord, target: &Target, stored: &Parameters) -> Option<Write> {
     let mut wanted = session.baseline_alter_system.clone();
     wanted.extend(target.changed.clone());
-    let set: Parameters =
-        wanted.iter().filter(|(name, value)| stored.get(*name) != Some(value)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let set: Parameters = wanted
+        .iter()
+        .filter(|(name, value)| stored.get(*name) != Some(value))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
     let reset: Vec<String> = session
         .baseline_parameters
         .keys()

@@ -17,7 +17,7 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         None => Target::original(session),
     };
     match effect::bring(facts, session, &target) {
-        Effect::InEffect => {
+        Effect::Complete => {
             let session = SessionRecord { settled: Some(wanted.clone()), ..session.clone() };
             Decision { session: Some(session), next: SOON, ..ended(facts, outcome, &wanted) }
         }
@@ -70,8 +70,10 @@ fn ended(facts: &Facts, outcome: SessionOutcome, settled: &str) -> Decision {
             let message = format!("{gain}; approve it with the annotation howdah.dev/approve: {hash}");
             Decision::wait(Reason::AwaitingApproval, message, IDLE)
         }
-        (SessionOutcome::Improved, _) => {
-            Decision::wait(Reason::RecommendationReady, format!("recommendation {hash}: {gain}; the baseline is in effect"), IDLE)
-        }
+        (SessionOutcome::Improved, _) => Decision::wait(
+            Reason::RecommendationReady,
+            format!("recommendation {hash}: {gain}; the baseline is in effect"),
+            IDLE,
+        ),
     }
 }

@@ -191,7 +191,7 @@ fn restore(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
         return Some(Decision::act(Reason::Restoring, "the running trial is ended", steps));
     }
     match effect::bring(facts, session, &Target::original(session)) {
-        Effect::InEffect => None,
+        Effect::Complete => None,
         Effect::Steps { steps, message } => Some(Decision::act(Reason::Restoring, message, steps)),
         Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
         Effect::Blocked { reason, message } => Some(Decision::stalled(reason, message)),
@@ -226,4 +226,3 @@ fn trial_status(facts: &Facts, trial: &TuningTrial, state: TrialState) -> Tuning
     let before = trial.status.clone().unwrap_or_default();
     TuningTrialStatus { state, since: Some(facts.now.clone()), ..before }
 }
-

@@ -15,7 +15,14 @@ pub(super) fn session_name(tuning: &PostgresTuning) -> String {
     let spec = &tuning.spec;
     let annotation = tuning.metadata.annotations.as_ref().and_then(|a| a.get(RESTART_ANNOTATION));
     let identity = serde_json::json!([
-        tuning.metadata.uid, spec.restart_policy, spec.objective, spec.workload, spec.knobs, spec.optimizer, spec.safety, annotation
+        tuning.metadata.uid,
+        spec.restart_policy,
+        spec.objective,
+        spec.workload,
+        spec.knobs,
+        spec.optimizer,
+        spec.safety,
+        annotation
     ]);
     Sha256::digest(identity.to_string()).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -31,7 +38,13 @@ pub(super) fn begin(facts: &Facts) -> Decision {
     if settings.is_empty() {
         return Decision::wait(Reason::InstanceNotReady, "the server's settings can't be read yet", SOON);
     }
-    let space = match Space::build(&spec.knobs, spec.restart_policy, spec.safety.durability, settings, &facts.knob_resources(&resources)) {
+    let space = match Space::build(
+        &spec.knobs,
+        spec.restart_policy,
+        spec.safety.durability,
+        settings,
+        &facts.knob_resources(&resources),
+    ) {
         Ok(space) => space,
         Err(errors) => {
             let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -1,6 +1,7 @@
 //! One trial after another: bring its configuration into effect, measure, record, and ask the session what is next.
 
 use super::super::benchmark_job;
+use super::super::configuration;
 use super::super::crd::{
     SessionOutcome, SessionRecord, TrialKind, TrialState, TuningTrial, TuningTrialSpec, TuningTrialStatus,
 };
@@ -9,7 +10,6 @@ use super::super::measurement::{BenchmarkResult, Measurement, Parameters};
 use super::super::reason::Reason;
 use super::super::session::Next;
 use super::super::summary;
-use super::super::configuration;
 use super::effect::{self, Effect, Target};
 use super::{Decision, SOON, Step, WATCH};
 use crate::decimal::Decimal;
@@ -77,18 +77,24 @@ fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Deci
         })
     };
     match effect::bring(facts, session, &Target::of(session, &trial.spec.parameters)) {
-        Effect::InEffect if facts.instance_trouble().is_some() => {
+        Effect::Complete if facts.instance_trouble().is_some() => {
             let message = facts.instance_trouble().map(|trouble| trouble.message).unwrap_or_default();
             late(&message).unwrap_or_else(|| Decision::wait(Reason::InstanceNotReady, message, SOON))
         }
-        Effect::InEffect => {
+        Effect::Complete => {
             let job = match benchmark_job::job(facts, trial) {
                 Ok(job) => Box::new(job),
                 Err(message) => return Decision::stalled(Reason::InvalidSpecification, message),
             };
-            Decision::act(progress_reason(facts), format!("trial {} is measured", trial.spec.number), vec![
-                Step::StartBenchmark { trial: name, job, server_started_at_ms: facts.server().map(|s| s.started_at_ms) },
-            ])
+            Decision::act(
+                progress_reason(facts),
+                format!("trial {} is measured", trial.spec.number),
+                vec![Step::StartBenchmark {
+                    trial: name,
+                    job,
+                    server_started_at_ms: facts.server().map(|s| s.started_at_ms),
+                }],
+            )
         }
         Effect::Steps { mut steps, message } => {
             // A conflict on the write is not the configuration's fault: the trial waits for it to be solved.
@@ -133,7 +139,13 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
         }
         Some(Err(_)) | None => {
             let why = job.trouble.as_ref().map_or("it left no result", |t| t.message.as_str());
-            ended(facts, trial, TrialState::Failed, Reason::BenchmarkFailed, &format!("the benchmark's pod failed: {why}"))
+            ended(
+                facts,
+                trial,
+                TrialState::Failed,
+                Reason::BenchmarkFailed,
+                &format!("the benchmark's pod failed: {why}"),
+            )
         }
     }
 }
@@ -187,7 +199,7 @@ fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
     let baseline = Target::of(session, &Parameters::new());
     if facts.last_trial_failed() {
         match effect::bring(facts, session, &baseline) {
-            Effect::InEffect => {}
+            Effect::Complete => {}
             Effect::Steps { steps, message } => return Decision::act(Reason::Restoring, message, steps),
             Effect::Waiting { message, .. } => return Decision::wait(Reason::Restoring, message, SOON),
             Effect::Blocked { reason, message } => return Decision::stalled(reason, message),

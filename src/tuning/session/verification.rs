@@ -50,7 +50,8 @@ impl Stage<'_> {
     fn order(&self) -> Vec<Arm> {
         let mut order = Vec::new();
         for round in 0..self.pairs {
-            let mut arms: Vec<Arm> = std::iter::once(Arm::Baseline).chain(self.challengers.iter().map(|c| c.0)).collect();
+            let mut arms: Vec<Arm> =
+                std::iter::once(Arm::Baseline).chain(self.challengers.iter().map(|c| c.0)).collect();
             if round % 2 == 1 {
                 arms.reverse();
             }
@@ -107,7 +108,8 @@ pub(super) fn next(rules: &Rules, space: &Space, records: &[Record]) -> Next {
     };
     let mut arms = results(rules, &stage, mine);
     let better = |a: &&ArmResult| a.gain.low_percent() >= rules.min_improvement_percent;
-    let Some(mut winner) = arms.iter().filter(better).max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean)).cloned() else {
+    let Some(mut winner) = arms.iter().filter(better).max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean)).cloned()
+    else {
         return Next::Conclude(Conclusion::without_gain(SessionOutcome::NoSignificantGain, arms));
     };
     let heuristic = arms.iter().find(|a| a.arm == Arm::Heuristic).map(|a| a.gain.mean);
@@ -134,8 +136,7 @@ pub(super) fn next(rules: &Rules, space: &Space, records: &[Record]) -> Next {
 }
 
 fn results(rules: &Rules, stage: &Stage<'_>, records: &[&Record]) -> Vec<ArmResult> {
-    let measured: Vec<(Arm, &Measurement)> =
-        records.iter().filter_map(|r| Some((r.arm?, r.measurement()?))).collect();
+    let measured: Vec<(Arm, &Measurement)> = records.iter().filter_map(|r| Some((r.arm?, r.measurement()?))).collect();
     let interval = |arm: Arm, level: &dyn Fn(&Measurement) -> f64| {
         let levels: Vec<(Arm, f64)> = measured.iter().map(|(arm, m)| (*arm, level(m))).collect();
         evidence::interval(&evidence::pairs(&levels, &arm, &Arm::Baseline), rules.seed)
@@ -164,6 +165,7 @@ fn results(rules: &Rules, stage: &Stage<'_>, records: &[&Record]) -> Vec<ArmResu
 /// The configuration without the knobs that showed no effect; `None` when there is none to put back, or nothing left.
 fn without_inert_knobs(space: &Space, scores: &Scores<'_>, changed: &Parameters) -> Option<Parameters> {
     let inert = evidence::inert_knobs(&scores.configurations(), space, changed, &space.baseline());
-    let lean: Parameters = changed.iter().filter(|(name, _)| !inert.contains(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let lean: Parameters =
+        changed.iter().filter(|(name, _)| !inert.contains(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
     (!lean.is_empty() && lean.len() < changed.len()).then_some(lean)
 }
