@@ -195,9 +195,11 @@ impl Plan<'_> {
         .collect()
     }
 
-    /// The state vector of the last measurement among the first `count` records.
+    /// The state vector of the last measurement among the first `count` records. Before the first, the server is in the
+    /// state that the first will show.
     fn state_before(&self, count: usize) -> Vec<f64> {
-        let measured = self.records[..count].iter().rev().find_map(Record::measurement);
+        let (before, after) = self.records.split_at(count);
+        let measured = before.iter().rev().chain(after).find_map(Record::measurement);
         measured.map_or_else(Vec::new, |m| m.state.iter().map(|x| x.0).collect())
     }
 
