@@ -146,8 +146,8 @@ pub fn decide(facts: &Facts) -> Decision {
     }
     let session = facts.session();
     if tuning.spec.suspend {
-        // An ended session has nothing that runs; what it applied stays.
-        let running = session.filter(|s| s.outcome.is_none());
+        // What a session settled on stays.
+        let running = session.filter(|s| s.settled.is_none());
         return running
             .and_then(|session| restore(facts, session))
             .unwrap_or_else(|| Decision::wait(Reason::Suspended, Reason::Suspended.sentence(), IDLE));
