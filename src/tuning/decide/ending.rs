@@ -35,6 +35,11 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     }
 }
 
+/// The session has ended, and the configuration that the mode wants is in effect.
+pub(super) fn is_settled(facts: &Facts, session: &SessionRecord) -> bool {
+    session.outcome.is_some_and(|outcome| session.settled.as_deref() == Some(&wanted(facts, outcome)))
+}
+
 /// Name of the configuration that is to stay: `baseline`, or the recommendation's hash.
 fn wanted(facts: &Facts, outcome: SessionOutcome) -> String {
     let applies = |hash: &str| match facts.tuning.spec.mode {

@@ -169,7 +169,7 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     if let Err(trouble) = &facts.instance {
         return Some(Decision::stalled(trouble.reason, &trouble.message));
     }
-    if let Some(rival) = facts.busy_with() {
+    if let Some(rival) = facts.busy_with().filter(|_| !is_at_rest(facts)) {
         let message = format!(
             "the tuning {rival} works on instance {} and this one begins when it has ended",
             facts.tuning.spec.instance_ref.name
@@ -183,6 +183,14 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
         let message = format!("{}: {}", trouble.reason, trouble.message);
         Decision::stalled(Reason::InstanceNotReady, message)
     })
+}
+
+/// The tuning wants nothing of its instance, so that it need not wait for another one.
+fn is_at_rest(facts: &Facts) -> bool {
+    let ended = |session: &SessionRecord| {
+        session.name == preflight::session_name(&facts.tuning) && ending::is_settled(facts, session)
+    };
+    facts.tuning.spec.suspend || facts.session().is_some_and(ended)
 }
 
 /// Ends what runs and restores what was there before the session; `None` once that is done.
