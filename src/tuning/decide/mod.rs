@@ -223,10 +223,14 @@ fn delete(facts: &Facts) -> Decision {
         }
         _ => {}
     }
-    if facts.target_is_gone() {
-        return release("the server is gone, and with it everything that could be restored");
+    match restore(facts, session) {
+        None => release("the baseline is in effect again"),
+        // What can still be written is, so that a server that comes back starts with its own configuration.
+        Some(decision) if decision.steps.is_empty() && facts.target_is_gone() => {
+            release("the server is gone, and with it everything that could be restored")
+        }
+        Some(decision) => decision,
     }
-    restore(facts, session).unwrap_or_else(|| release("the baseline is in effect again"))
 }
 
 /// A trial's status with its state and why.
