@@ -13,10 +13,7 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         return ended(facts, outcome, &wanted);
     }
     if session.settled.is_some() {
-        // Recorded before the first step: a deletion or a suspension on the way restores what was there before.
-        let session = SessionRecord { settled: None, ..session.clone() };
-        let message = "another configuration is to take effect";
-        return Decision { session: Some(session), ..Decision::wait(Reason::Applying, message, SOON) };
+        return super::unsettle(session, Reason::Applying);
     }
     let target = match facts.recommendation().filter(|r| r.hash == wanted) {
         Some(r) => Target::of(session, &r.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect()),

@@ -206,6 +206,13 @@ fn restore(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
     }
 }
 
+/// Recorded before the first step away from what a session settled on: whatever comes between, a deletion or a
+/// suspension say, then restores what was there before.
+fn unsettle(session: &SessionRecord, because: Reason) -> Decision {
+    let session = SessionRecord { settled: None, ..session.clone() };
+    Decision { session: Some(session), ..Decision::wait(because, "another configuration is to take effect", SOON) }
+}
+
 /// The baseline comes back before the tuning goes, unless its owner wants the applied recommendation to stay.
 fn delete(facts: &Facts) -> Decision {
     if !facts.has_finalizer() {
@@ -221,7 +228,8 @@ fn delete(facts: &Facts) -> Decision {
         Some(_) if facts.was_changed_by_others() => {
             return release("the applied recommendation has been replaced since, and what replaced it stays");
         }
-        _ => {}
+        Some(_) => return unsettle(session, Reason::Restoring),
+        None => {}
     }
     match restore(facts, session) {
         None => release("the baseline is in effect again"),
