@@ -246,3 +246,6 @@ fn trial_status(facts: &Facts, trial: &TuningTrial, state: TrialState) -> Tuning
     let before = trial.status.clone().unwrap_or_default();
     TuningTrialStatus { state, since: Some(facts.now.clone()), ..before }
 }
+
+#[cfg(test)]
+mod tests;
