@@ -306,7 +306,8 @@ impl Facts {
         self.answer().map_or(&NONE, |server| &server.settings)
     }
 
-    /// Nothing is left that could be restored: the instance, its ConfigMap or its workload no longer exists.
+    /// A part without which the server can't be restored no longer exists: the instance, its Secret, its ConfigMap or
+    /// its workload.
     pub fn target_is_gone(&self) -> bool {
         use instance::Reason::{ConfigMapMissing, SecretMissing, WorkloadMissing};
         match &self.instance {
