@@ -4,7 +4,7 @@ use super::super::crd::{Mode, SessionOutcome, SessionRecord};
 use super::super::facts::{BASELINE, Facts};
 use super::super::reason::Reason;
 use super::effect::{self, Effect, Target};
-use super::{Decision, IDLE, SOON};
+use super::{Decision, IDLE, SOON, preflight};
 
 /// Brings the outcome's configuration into effect and says how the tuning ended.
 pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOutcome) -> Decision {
@@ -27,6 +27,12 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         }
         Effect::Blocked { reason, message } => Decision::stalled(reason, message),
     }
+}
+
+/// The session has ended and left what it was to leave: nothing is to be done, whoever works on the instance now.
+pub(super) fn is_settled(facts: &Facts) -> bool {
+    let session = facts.session().filter(|session| session.name == preflight::session_name(&facts.tuning));
+    session.is_some_and(|s| s.outcome.is_some_and(|outcome| s.settled.as_deref() == Some(&wanted(facts, outcome))))
 }
 
 /// Name of the configuration that is to stay: `baseline`, or the recommendation's hash.

@@ -169,7 +169,7 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     if let Err(trouble) = &facts.instance {
         return Some(Decision::stalled(trouble.reason, &trouble.message));
     }
-    if let Some(rival) = facts.busy_with() {
+    if let Some(rival) = facts.busy_with().filter(|_| !ending::is_settled(facts)) {
         let message = format!(
             "the tuning {rival} works on instance {} and this one begins when it has ended",
             facts.tuning.spec.instance_ref.name
