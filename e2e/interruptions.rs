@@ -1,6 +1,6 @@
 //! What happens to a database when a trial is interrupted: by its owner, or because the server dies.
 
-use howdah::tuning::crd::{TrialState, TuningTrial};
+use howdah::tuning::crd::{Algorithm, TrialState, TuningTrial};
 use howdah::tuning::reason::Reason;
 use serde_json::json;
 
@@ -27,7 +27,10 @@ async fn interrupted_trials_leave_the_baseline() {
 
 /// Creates a tuning and waits until its second trial, the first that changes anything, is measured.
 async fn changed(database: &Database, name: &str) {
-    database.create(&sleeping(name)).await.unwrap();
+    let mut tuning = sleeping(name);
+    // Other configurations follow, whatever becomes of this one.
+    tuning.spec.optimizer.algorithm = Algorithm::LHS;
+    database.create(&tuning).await.unwrap();
     database.trial_in(name, 2, TrialState::Measuring, 90).await;
     assert_ne!(database.setting("work_mem").await.0, "4MB", "the trial's configuration is in effect");
 }
