@@ -170,7 +170,8 @@ impl<R: Room> Loop<R> {
 
     /// Writes the status where it changed, then tells the transitions.
     async fn publish(&self, object: &R::Kind, report: &Report, name: &str) -> Result<(), StatusNotWritten> {
-        let old = serde_json::to_value(object).unwrap_or_default().get("status").cloned().unwrap_or_default();
+        let cached = || serde_json::to_value(object).unwrap_or_default().get("status").cloned().unwrap_or_default();
+        let old = report.seen.clone().unwrap_or_else(cached);
         if let Some(new) = &report.status
             && let Some(status) = status::to_write(&old, new.clone(), Timestamp::now())
         {

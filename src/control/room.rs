@@ -56,6 +56,8 @@ pub struct Report {
     /// object's. `None` writes nothing (the object is going away). Conditions keep `lastTransitionTime` from the object
     /// where their status did not change; the loop fills it, so `report` leaves it at the epoch.
     pub status: Option<serde_json::Value>,
+    /// The status that the facts saw, where they were read after the loop's own copy, which may lag behind our last write.
+    pub seen: Option<serde_json::Value>,
     /// The condition whose reason the loop counts in metrics, logs and, when it changes, tells as an Event.
     pub headline: Option<Condition>,
     /// Further transitions to tell as Events: (reason, message, warning).

@@ -30,6 +30,7 @@ pub fn report(facts: &InstanceFacts, decision: &Decision) -> Report {
     };
     Report {
         status: serde_json::to_value(status).ok(),
+        seen: None,
         headline: Some(headline),
         events: Vec::new(),
         next: if transient { LOOK_SOON } else { LOOK_AGAIN },

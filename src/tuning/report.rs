@@ -31,6 +31,7 @@ pub fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
     Report {
         // With its last finalizer the object is gone.
         status: (!released).then(|| serde_json::to_value(status).unwrap_or_default()),
+        seen: Some(serde_json::to_value(&facts.tuning.status).unwrap_or_default()),
         headline,
         events: events(decision, outcome),
         next: decision.next,

@@ -48,6 +48,8 @@ pub fn summarise(
             tps: Decimal::rounded(found.tps),
             latency_p95_ms: Decimal::rounded(found.latency_p95_ms),
             gain_percent: percent(found.gain.mean),
+            gain_low_percent: Some(percent(found.gain.low)),
+            gain_high_percent: Some(percent(found.gain.high)),
             parameters: found.parameters.clone(),
         })
     };
@@ -74,8 +76,7 @@ fn baseline(records: &[Record], verified: bool) -> Option<Evaluated> {
         trial: last.number.to_string(),
         tps: Decimal::rounded(mean(|m| m.tps.0)),
         latency_p95_ms: Decimal::rounded(mean(|m| m.latency_p95_ms.0)),
-        gain_percent: Decimal(0.0),
-        parameters: Parameters::new(),
+        ..Evaluated::default()
     })
 }
 
@@ -86,6 +87,7 @@ fn evaluated(number: i32, measurement: &Measurement, log_gain: f64, parameters: 
         latency_p95_ms: Decimal::rounded(measurement.latency_p95_ms.0),
         gain_percent: percent(log_gain),
         parameters: parameters.clone(),
+        ..Evaluated::default()
     }
 }
 
@@ -127,6 +129,19 @@ fn hash(changes: &[ParameterChange]) -> String {
     hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn interval(low: f64, high: f64) -> String {
+    format!("95 % interval {low:+.1} … {high:+.1} %")
+}
+
+/// A gain with its interval, or with the word that there is none.
+fn gain(evaluated: &Evaluated) -> String {
+    let proof = match (evaluated.gain_low_percent, evaluated.gain_high_percent) {
+        (Some(low), Some(high)) => interval(low.0, high.0),
+        _ => "not verified".into(),
+    };
+    format!("{:+.1} % ({proof})", evaluated.gain_percent.0)
+}
+
 /// The result as a table for people: stock, pgtune and recommended, then the changed knobs.
 pub fn table(summary: &Summary) -> String {
     use std::fmt::Write;
@@ -139,19 +154,15 @@ pub fn table(summary: &Summary) -> String {
         row("stock", e.tps.0, e.latency_p95_ms.0, "-".into());
     }
     if let Some(e) = &summary.heuristic {
-        row("heuristic", e.tps.0, e.latency_p95_ms.0, format!("{:+.1} %", e.gain_percent.0));
+        row("heuristic", e.tps.0, e.latency_p95_ms.0, gain(e));
     }
     match (&summary.recommendation, &summary.incumbent) {
         (Some(r), _) => {
-            let interval = format!(
-                "{:+.1} % (95 % interval {:+.1} … {:+.1} %, {} pairs)",
-                r.gain_percent.0, r.gain_low_percent.0, r.gain_high_percent.0, r.pairs
-            );
-            row("recommended", r.tps.0, r.latency_p95_ms.0, interval);
+            let (low, high) = (r.gain_low_percent.0, r.gain_high_percent.0);
+            let gain = format!("{:+.1} % ({})", r.gain_percent.0, interval(low, high));
+            row("recommended", r.tps.0, r.latency_p95_ms.0, format!("{gain}, {} pairs", r.pairs));
         }
-        (None, Some(e)) => {
-            row("best of search", e.tps.0, e.latency_p95_ms.0, format!("{:+.1} % (not verified)", e.gain_percent.0))
-        }
+        (None, Some(e)) => row("best of search", e.tps.0, e.latency_p95_ms.0, gain(e)),
         (None, None) => {}
     }
     if let Some(r) = &summary.recommendation {

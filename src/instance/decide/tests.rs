@@ -87,7 +87,11 @@ const SPOILED: &[Spoiled] = &[
         "db-0 is not ready: OOMKilled",
     ),
     (|f| pod(f).config_map_mounts.clear(), Reason::ConfigMapNotMounted, "mount the ConfigMap as a directory"),
-    (|f| pod(f).config_map_mounts[0].by_sub_path = true, Reason::ConfigMapMountedBySubPath, "subPath"),
+    (
+        |f| pod(f).config_map_mounts.iter_mut().for_each(|mount| mount.by_sub_path = true),
+        Reason::ConfigMapMountedBySubPath,
+        "subPath",
+    ),
     (
         |f| f.configuration.as_mut().unwrap().as_mut().unwrap().other_owners.push("argocd".into()),
         Reason::FieldConflict,
