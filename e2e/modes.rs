@@ -71,14 +71,15 @@ async fn idle(database: &Database, tuning: &PostgresTuning) {
 /// asked until it answers.
 async fn served(database: &Database) {
     let operator = Operator::new(database.client.clone());
-    let trials = format!(
-        "howdah_tuning_trials_total{{namespace=\"{}\",name=\"first\",state=\"Observed\"}} 6",
-        database.namespace
-    );
+    let namespace = &database.namespace;
+    let trials =
+        format!("howdah_tuning_trials_total{{namespace=\"{namespace}\",tuning=\"first\",state=\"Observed\"}} 6");
+    let of_second = format!("namespace=\"{namespace}\",tuning=\"second\"");
     let look = async || {
         let metrics = operator.get("/metrics").await.ok()?;
         let told = metrics.contains("controller_runtime_reconcile_total") && metrics.contains(&trials);
-        (told && operator.get("/readyz").await.ok()?.trim() == "ok").then_some(())
+        let forgotten = !metrics.contains(&of_second);
+        (told && forgotten && operator.get("/readyz").await.ok()?.trim() == "ok").then_some(())
     };
     let story = async || operator.get("/metrics").await.unwrap_or_else(|error| error);
     crate::harness::eventually(&trials, 60, look, story).await;
