@@ -1,7 +1,7 @@
 //! The operator in a real cluster, against real databases: what it promises, asserted on the databases themselves.
 //!
 //! `make e2e` installs the operator and runs these tests. Each has a namespace of its own with a PostgreSQL; at most
-//! two run at once. One that fails leaves its namespace (`howdah-e2e-*`) to be looked at; the next run removes it.
+//! three run at once. One that fails leaves its namespace (`howdah-e2e-*`) to be looked at; the next run removes it.
 
 mod harness;
 mod interruptions;

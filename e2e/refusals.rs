@@ -77,7 +77,7 @@ async fn connections(database: &Database) {
         ("unreadable", instance::Reason::InvalidUri, "key \"uri\""),
         ("unknown-host", instance::Reason::Unreachable, "\"nowhere.invalid\" can't be resolved"),
         ("no-database", instance::Reason::NoSuchDatabase, "correct the database in the URI"),
-        ("poor", instance::Reason::MissingRights, "GRANT pg_monitor TO poor"),
+        ("poor", instance::Reason::MissingRights, "GRANT pg_monitor TO \"poor\""),
     ];
     for (name, ..) in expected {
         let mut instance = database.instance(name);
@@ -99,10 +99,13 @@ async fn connections(database: &Database) {
     let told = self::told(database, &lost, Reason::InstanceMissing).await;
     assert!(told.contains("no PostgresInstance nowhere"), "{told}");
 
+    // The statements in the message are all that the role needs.
+    let message = database.instance_until("poor", instance::Reason::MissingRights, 5).await;
+    database.sql(message.split_once("run as a superuser: ").expect("it says what to run").1).await;
     for name in ["wrong-password", "no-secret", "no-key"] {
         database.secret(name, "uri", &uri).await;
     }
-    for name in ["wrong-password", "no-secret", "no-key"] {
+    for name in ["wrong-password", "no-secret", "no-key", "poor"] {
         database.instance_until(name, instance::Reason::Ready, LOOKED_AT_AGAIN).await;
     }
     for (name, ..) in expected {

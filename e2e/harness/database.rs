@@ -24,8 +24,8 @@ pub const KEY: &str = "howdah.conf";
 const CONFIG_MAP: &str = "shop-postgres-config";
 const POD: &str = "shop-postgres-0";
 
-/// Databases that run at once: the machine of the tests may have two cores.
-static SLOTS: Semaphore = Semaphore::const_new(2);
+/// Databases that run at once. Their load sleeps most of the time, so that two cores are enough.
+static SLOTS: Semaphore = Semaphore::const_new(3);
 
 /// A running PostgreSQL in a namespace of its own.
 pub struct Database {
@@ -70,7 +70,7 @@ impl Database {
         }
     }
 
-    /// The demo's manifests under other names, with room for two beside each other.
+    /// The demo's manifests under other names, with room for several beside each other.
     fn manifests(&self) -> String {
         let image = std::env::var("POSTGRES_IMAGE").expect("POSTGRES_IMAGE is set by `make e2e`");
         let files = [
