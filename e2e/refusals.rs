@@ -1,7 +1,7 @@
 //! What bad input gets: a reason, a sentence that says what to do, nothing changed, and recovery once the cause is gone.
 
 use howdah::instance;
-use howdah::instance::crd::{AlterSystem, PostgresInstance};
+use howdah::instance::crd::{AlterSystem, Configuration, PostgresInstance};
 use howdah::tuning::crd::{KnobRange, PostgresTuning, Script, TrialState};
 use howdah::tuning::reason::Reason;
 use k8s_openapi::api::core::v1::Secret;
@@ -24,6 +24,7 @@ async fn bad_input_is_named_and_recovered_from() {
     foreign_owner(&database).await;
     knobs(&database).await;
     shadowed(&database).await;
+    alter_system(&database).await;
     failing_benchmark(&database).await;
 
     assert_eq!(database.key().await, None);
@@ -206,6 +207,27 @@ async fn shadowed(database: &Database) {
     database.sql("SELECT pg_reload_conf()").await;
     database.trial_in("shadowed", 1, TrialState::Applying, 60).await;
     database.delete_tuning("shadowed", 60).await;
+}
+
+/// Where there is no volume, ALTER SYSTEM changes the settings. The role needs a right for each, and is told which.
+async fn alter_system(database: &Database) {
+    let name = "by-statement";
+    let mut instance = database.instance(name);
+    instance.spec.configuration = Configuration { config_map: None, alter_system: Some(AlterSystem {}) };
+    database.create(&instance).await.unwrap();
+    let mut tuning = sleeping(name);
+    tuning.spec.instance_ref.name = name.into();
+    database.create(&tuning).await.unwrap();
+    let denied = database.reason_until(name, Reason::ConfigurationNotWritten, 90).await;
+    let grant = "GRANT ALTER SYSTEM ON PARAMETER \"work_mem\" TO howdah";
+    assert!(reason(&denied).1.contains(grant), "{}", reason(&denied).1);
+
+    database.sql(grant).await;
+    database.trial_in(name, 2, TrialState::Measuring, 120).await;
+    let (value, file) = database.setting("work_mem").await;
+    assert!(value != "4MB" && file.ends_with("postgresql.auto.conf"), "{value} from {file}");
+    database.delete_tuning(name, 60).await;
+    assert_eq!(database.setting("work_mem").await, ("4MB".to_owned(), String::new()));
 }
 
 async fn failing_benchmark(database: &Database) {
