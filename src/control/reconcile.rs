@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::Action;
+use kube::runtime::controller::{self, Action};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -94,8 +94,10 @@ pub async fn run<R: Room>(room: R, scope: Scope, options: Options) {
     controller
         .run(reconcile, retry, context.clone())
         .for_each(|result| {
-            if let Err(error) = result {
-                tracing::warn!(controller = context.controller, %error, "the loop goes on");
+            match result {
+                // What an object owned is deleted after it, and each end would wake the object.
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => tracing::warn!(controller = context.controller, %error, "the loop goes on"),
             }
             std::future::ready(())
         })

@@ -49,7 +49,10 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
         Step::AddFinalizer => finalizers(&tunings, tuning, true).await.map_err(failed),
         Step::RemoveFinalizer => {
             surroundings.store.delete_prefix(&checkpoint_path(tuning, None)).await.map_err(store)?;
-            finalizers(&tunings, tuning, false).await.map_err(failed)
+            finalizers(&tunings, tuning, false).await.map_err(failed)?;
+            let states = TrialState::FINAL.map(|state| format!("{state:?}"));
+            surroundings.metrics.tuning.forget(&namespace, &tuning.name_any(), &states.each_ref().map(String::as_str));
+            Ok(())
         }
         Step::SaveCheckpoint { number, checkpoint } => {
             surroundings.store.put(&checkpoint_path(tuning, Some(*number)), checkpoint.clone()).await.map_err(store)

@@ -353,12 +353,14 @@ impl Facts {
         lines.iter().find(ours).map(|line| line.value.as_str())
     }
 
-    /// The text of our key no longer holds the recommendation that was applied.
+    /// The text of our key is neither the recommendation that was applied nor what the session found, which is what a
+    /// deletion has just written.
     pub fn was_changed_by_others(&self) -> bool {
-        let Some(recommendation) = self.recommendation() else { return false };
+        let (Some(session), Some(recommendation)) = (self.session(), self.recommendation()) else { return false };
         let applied = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
         let marker = configuration::marker(&applied);
-        matches!(self.configuration_way(), Ok(ConfigurationWay::ConfigMap { text }) if !text.is_some_and(|t| t.contains(&marker)))
+        let Ok(ConfigurationWay::ConfigMap { text }) = self.configuration_way() else { return false };
+        text != session.baseline_configuration.as_deref() && !text.is_some_and(|text| text.contains(&marker))
     }
 
     /// The marker that the workload was last restarted for.

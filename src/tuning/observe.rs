@@ -228,7 +228,8 @@ impl Surroundings {
                 .map(|percent| percent.0 / 100.0),
             ..TuningSample::default()
         };
-        for trial in facts.session_trials() {
+        // A trial passes through the other states, so that their counts would fall again.
+        for trial in facts.session_trials().into_iter().filter(|trial| facts.state_of(trial).is_final()) {
             let state = facts.state_of(trial);
             *sample.trials.entry(format!("{state:?}")).or_default() += 1;
             let interrupted =

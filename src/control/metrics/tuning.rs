@@ -20,7 +20,7 @@ pub struct TuningSample {
     pub gain_ratio: Option<f64>,
     /// Trials that a guardrail ended, since the session began.
     pub guardrail_trips: u64,
-    /// Trials of the session, by state.
+    /// Trials of the session that have ended, by state.
     pub trials: BTreeMap<String, u64>,
 }
 
@@ -40,7 +40,7 @@ impl TuningMetrics {
         registry.register("howdah_tuning_trial_tps", "Transactions per second of the last measured trial", trial_tps);
         registry.register("howdah_tuning_gain_ratio", "Gain of the incumbent over the baseline", gain_ratio);
         registry.register("howdah_tuning_guardrail_trips", "Trials that a guardrail ended", guardrail_trips);
-        registry.register("howdah_tuning_trials", "Trials of the session, by state", trials);
+        registry.register("howdah_tuning_trials", "Trials of the session that have ended, by state", trials);
         metrics
     }
 

@@ -105,9 +105,12 @@ pub enum TrialState {
 }
 
 impl TrialState {
+    /// The states that no further step follows.
+    pub const FINAL: [Self; 3] = [Self::Observed, Self::Failed, Self::Aborted];
+
     /// No further step follows.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Observed | Self::Failed | Self::Aborted)
+        Self::FINAL.contains(&self)
     }
 }
 
