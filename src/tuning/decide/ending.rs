@@ -4,7 +4,7 @@ use super::super::crd::{Mode, SessionOutcome, SessionRecord};
 use super::super::facts::{BASELINE, Facts};
 use super::super::reason::Reason;
 use super::effect::{self, Effect, Target};
-use super::{Decision, IDLE, SOON, preflight};
+use super::{Decision, IDLE, SOON};
 
 /// Brings the outcome's configuration into effect and says how the tuning ended.
 pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOutcome) -> Decision {
