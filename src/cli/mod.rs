@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+pub mod bench;
 pub mod benchmark;
 pub mod crds;
 pub mod decide;
@@ -31,6 +32,9 @@ enum Command {
     Tune(Box<tune::Tune>),
     /// Measures a server once, as the benchmark's Job does.
     Benchmark(benchmark::Args),
+    /// Measures Howdah itself: its optimizers, its learner, its operator.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Writes the CustomResourceDefinitions, or the permissions that the operator needs.
     Crds(crds::Arguments),
     /// Prints the reference of kinds and reasons in Markdown.
@@ -52,6 +56,7 @@ impl Cli {
             Command::Operator(arguments) => block_on(operator::run(arguments))?.map(done),
             Command::Tune(arguments) => block_on(tune::run(*arguments))?,
             Command::Benchmark(arguments) => block_on(benchmark::run(arguments)),
+            Command::Bench(bench) => bench::run(bench),
             Command::Crds(arguments) => crds::run(&arguments).map(done),
             Command::Reference => {
                 print!("{}", reference::text());

@@ -20,7 +20,22 @@ pub struct Probe {
 /// # Errors
 /// When there is no answer within ten seconds, another status than 200, or the text is missing.
 pub async fn run(probe: Probe) -> Result<()> {
-    let rest = probe.url.strip_prefix("http://").context("only http:// URLs can be probed")?;
+    let body = get(&probe.url).await?;
+    if let Some(wanted) = probe.contains
+        && !body.contains(&wanted)
+    {
+        bail!("the answer of {} does not contain {wanted:?}", probe.url);
+    }
+    println!("{} answered as it should", probe.url);
+    Ok(())
+}
+
+/// The body that an endpoint answers with status 200.
+///
+/// # Errors
+/// When there is no answer within ten seconds, or another status.
+pub(super) async fn get(url: &str) -> Result<String> {
+    let rest = url.strip_prefix("http://").context("only http:// URLs can be probed")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let exchange = async {
         let mut stream = TcpStream::connect(host).await?;
@@ -33,18 +48,12 @@ pub async fn run(probe: Probe) -> Result<()> {
     };
     let answer = tokio::time::timeout(std::time::Duration::from_secs(10), exchange)
         .await
-        .with_context(|| format!("{} did not answer within 10 s", probe.url))?
-        .with_context(|| format!("{} can't be reached", probe.url))?;
+        .with_context(|| format!("{url} did not answer within 10 s"))?
+        .with_context(|| format!("{url} can't be reached"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.lines().next().unwrap_or_default();
     if !status.contains(" 200 ") {
-        bail!("{} answered {status}: {body}", probe.url);
+        bail!("{url} answered {status}: {body}");
     }
-    if let Some(wanted) = probe.contains
-        && !body.contains(&wanted)
-    {
-        bail!("the answer of {} does not contain {wanted:?}", probe.url);
-    }
-    println!("{} answered {status}", probe.url);
-    Ok(())
+    Ok(body.to_owned())
 }

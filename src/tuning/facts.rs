@@ -11,7 +11,7 @@ use super::plan::{Plan, Scored};
 use super::reason::Reason;
 use super::session::{Outcome, Record, Scores};
 use super::space::Space;
-use super::{APPROVE_ANNOTATION, FINALIZER, configuration};
+use super::{APPROVE_ANNOTATION, FINALIZER, configuration, heuristic};
 use crate::instance;
 use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
@@ -209,11 +209,14 @@ impl Facts {
     pub fn plan(&self, session: &SessionRecord) -> Result<Plan<'_>, String> {
         let space = Space::from_session(&session.knobs)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let settings = self.baseline_settings(session);
+        let resources = self.knob_resources(&session.resources);
         Ok(Plan {
             spec: &self.tuning.spec,
+            formulas: heuristic::pgtune(&space, &settings, &resources, self.tuning.spec.knobs.profile),
             space,
-            settings: self.baseline_settings(session),
-            resources: self.knob_resources(&session.resources),
+            settings,
+            resources,
             baseline: session.baseline_parameters.clone(),
             records: self.records(),
             elapsed_seconds: self.now.0.as_second() - session.started_at.0.as_second(),
@@ -306,7 +309,8 @@ impl Facts {
         self.answer().map_or(&NONE, |server| &server.settings)
     }
 
-    /// Nothing is left that could be restored: the instance, its ConfigMap or its workload no longer exists.
+    /// A part without which the server can't be restored no longer exists: the instance, its Secret, its ConfigMap or
+    /// its workload.
     pub fn target_is_gone(&self) -> bool {
         use instance::Reason::{ConfigMapMissing, SecretMissing, WorkloadMissing};
         match &self.instance {

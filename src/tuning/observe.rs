@@ -157,7 +157,7 @@ impl Surroundings {
                 message: format!("there is no PostgresInstance {name} in namespace {namespace}: create it"),
             }),
             Err(error) => Err(Trouble {
-                reason: Reason::InstanceMissing,
+                reason: Reason::InstanceNotReady,
                 message: format!("PostgresInstance {name} can't be read: {error}"),
             }),
         }

@@ -1,7 +1,6 @@
 //! A session's course over its space: what the operator, `howdah tune` and the simulator's benches share.
 
 use super::crd::{Algorithm, Budget, PostgresTuningSpec, RewardKind, TrialKind};
-use super::heuristic;
 use super::knobs::Resources;
 use super::measurement::{Measurement, Parameters};
 use super::objective::{self, Baselines};
@@ -25,6 +24,8 @@ pub struct Plan<'a> {
     pub settings: Settings,
     /// What the server may use.
     pub resources: Resources,
+    /// What the formulas say of the space's knobs, before the safety kernel.
+    pub formulas: Parameters,
     /// Every knob that a trial may change, with its value before the first change.
     pub baseline: Parameters,
     /// The trials so far, all ended.
@@ -76,10 +77,9 @@ impl Plan<'_> {
         }
     }
 
-    /// The pgtune formulas after the safety kernel: knobs that differ from the baseline.
+    /// The formulas after the safety kernel: knobs that differ from the baseline.
     pub fn heuristic(&self) -> Parameters {
-        let formulas = heuristic::pgtune(&self.space, &self.settings, &self.resources, self.spec.knobs.profile);
-        self.project(&formulas).parameters
+        self.project(&self.formulas).parameters
     }
 
     /// The baseline with `changed` on top.

@@ -111,8 +111,9 @@ fn status(facts: &Facts, session: Option<&SessionRecord>, conditions: Vec<Condit
     let Some(session) = session else { return base };
     let same_session = before.session.as_ref().is_some_and(|s| s.name == session.name);
     let concluded_before = before.session.as_ref().is_some_and(|s| s.outcome.is_some());
-    if same_session && concluded_before {
-        // The record of an ended session stays as it was written, whatever becomes of its trials.
+    if facts.unseen.is_some() || same_session && concluded_before {
+        // Trials that could not be read are not gone, and the record of an ended session stays as it was written,
+        // whatever becomes of its trials.
         return PostgresTuningStatus {
             observed_generation: base.observed_generation,
             conditions: base.conditions,

@@ -23,7 +23,7 @@ use crate::tuning::measurement::{Measurement, Parameters};
 use crate::tuning::optimizer;
 use crate::tuning::plan::Plan;
 use crate::tuning::session::{ABANDON_BELOW, Assignment, Conclusion, Next, Outcome, Record, Scores};
-use crate::tuning::{safety, summary};
+use crate::tuning::{heuristic, safety, summary};
 use target::Target;
 
 /// Tune a PostgreSQL server without Kubernetes. Its settings are changed by ALTER SYSTEM and always restored, unless
@@ -310,12 +310,15 @@ impl Session<'_> {
         let mut records: Vec<Record> = Vec::new();
         let mut messages = Vec::new();
         let mut checkpoint: Option<Vec<u8>> = None;
+        let Target { space, settings, resources, .. } = self.target;
+        let formulas = heuristic::pgtune(space, settings, resources, self.spec.knobs.profile);
         loop {
             let plan = Plan {
                 spec: self.spec,
                 space: self.target.space.clone(),
                 settings: self.target.settings.clone(),
                 resources: self.target.resources,
+                formulas: formulas.clone(),
                 baseline: self.target.baseline.clone(),
                 records: std::mem::take(&mut records),
                 elapsed_seconds: i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX),

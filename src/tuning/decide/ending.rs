@@ -12,6 +12,9 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     if session.settled.as_deref() == Some(&wanted) {
         return ended(facts, outcome, &wanted);
     }
+    if session.settled.is_some() {
+        return super::unsettle(session, Reason::Applying);
+    }
     let target = match facts.recommendation().filter(|r| r.hash == wanted) {
         Some(r) => Target::of(session, &r.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect()),
         None => Target::original(session),
@@ -29,10 +32,9 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     }
 }
 
-/// The session has ended and left what it was to leave: nothing is to be done, whoever works on the instance now.
-pub(super) fn is_settled(facts: &Facts) -> bool {
-    let session = facts.session().filter(|session| session.name == preflight::session_name(&facts.tuning));
-    session.is_some_and(|s| s.outcome.is_some_and(|outcome| s.settled.as_deref() == Some(&wanted(facts, outcome))))
+/// The session has ended, and the configuration that the mode wants is in effect.
+pub(super) fn is_settled(facts: &Facts, session: &SessionRecord) -> bool {
+    session.outcome.is_some_and(|outcome| session.settled.as_deref() == Some(&wanted(facts, outcome)))
 }
 
 /// Name of the configuration that is to stay: `baseline`, or the recommendation's hash.

@@ -146,8 +146,8 @@ pub fn decide(facts: &Facts) -> Decision {
     }
     let session = facts.session();
     if tuning.spec.suspend {
-        // An ended session has nothing that runs; what it applied stays.
-        let running = session.filter(|s| s.outcome.is_none());
+        // What a session settled on stays.
+        let running = session.filter(|s| s.settled.is_none());
         return running
             .and_then(|session| restore(facts, session))
             .unwrap_or_else(|| Decision::wait(Reason::Suspended, Reason::Suspended.sentence(), IDLE));
@@ -169,7 +169,7 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     if let Err(trouble) = &facts.instance {
         return Some(Decision::stalled(trouble.reason, &trouble.message));
     }
-    if let Some(rival) = facts.busy_with().filter(|_| !ending::is_settled(facts)) {
+    if let Some(rival) = facts.busy_with().filter(|_| !is_at_rest(facts)) {
         let message = format!(
             "the tuning {rival} works on instance {} and this one begins when it has ended",
             facts.tuning.spec.instance_ref.name
@@ -185,6 +185,14 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     })
 }
 
+/// The tuning wants nothing of its instance, so that it need not wait for another one.
+fn is_at_rest(facts: &Facts) -> bool {
+    let ended = |session: &SessionRecord| {
+        session.name == preflight::session_name(&facts.tuning) && ending::is_settled(facts, session)
+    };
+    facts.tuning.spec.suspend || facts.session().is_some_and(ended)
+}
+
 /// Ends what runs and restores what was there before the session; `None` once that is done.
 fn restore(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
     if let Some(steps) = trial::abort(facts, Reason::Interrupted, Reason::Interrupted.sentence()) {
@@ -196,6 +204,13 @@ fn restore(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
         Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
         Effect::Blocked { reason, message } => Some(Decision::stalled(reason, message)),
     }
+}
+
+/// Recorded before the first step away from what a session settled on: whatever comes between, a deletion or a
+/// suspension say, then restores what was there before.
+fn unsettle(session: &SessionRecord, because: Reason) -> Decision {
+    let session = SessionRecord { settled: None, ..session.clone() };
+    Decision { session: Some(session), ..Decision::wait(because, "another configuration is to take effect", SOON) }
 }
 
 /// The baseline comes back before the tuning goes, unless its owner wants the applied recommendation to stay.
@@ -213,12 +228,17 @@ fn delete(facts: &Facts) -> Decision {
         Some(_) if facts.was_changed_by_others() => {
             return release("the applied recommendation has been replaced since, and what replaced it stays");
         }
-        _ => {}
+        Some(_) => return unsettle(session, Reason::Restoring),
+        None => {}
     }
-    if facts.target_is_gone() {
-        return release("the server is gone, and with it everything that could be restored");
+    match restore(facts, session) {
+        None => release("the baseline is in effect again"),
+        // What can still be written is, so that a server that comes back starts with its own configuration.
+        Some(decision) if decision.steps.is_empty() && facts.target_is_gone() => {
+            release("the server is gone, and with it everything that could be restored")
+        }
+        Some(decision) => decision,
     }
-    restore(facts, session).unwrap_or_else(|| release("the baseline is in effect again"))
 }
 
 /// A trial's status with its state and why.
@@ -226,3 +246,6 @@ fn trial_status(facts: &Facts, trial: &TuningTrial, state: TrialState) -> Tuning
     let before = trial.status.clone().unwrap_or_default();
     TuningTrialStatus { state, since: Some(facts.now.clone()), ..before }
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,3 +196,6 @@ fn proposals_without_progress(rules: &Rules, records: &[Record]) -> usize {
         .filter(|r| matches!(r.kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine))
         .count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! `howdah bench`: what Howdah promises of itself, measured. Each subcommand prints its numbers beside the promise and
+//! fails where one is missed.
+
+mod learner;
+mod operator;
+mod optimizers;
+mod process;
+mod simulated;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Whole sessions on simulated servers: how good the best configuration is after how many trials.
+    Optimizers(optimizers::Optimizers),
+    /// A step of the learner: its time and memory.
+    Learner,
+    /// The reconcile loop in a cluster: idle reconciles per second, writes and memory.
+    Operator(operator::Operator),
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When something can't be measured.
+pub fn run(bench: Bench) -> Result<ExitCode> {
+    let kept = match bench {
+        Bench::Optimizers(optimizers) => optimizers::run(&optimizers)?,
+        Bench::Learner => learner::run()?,
+        Bench::Operator(operator) => super::block_on(operator::run(operator))??,
+    };
+    Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How this binary was built, so that a time can be judged.
+fn build() -> &'static str {
+    if cfg!(debug_assertions) { "dev profile" } else { "release profile" }
+}
+
+/// What is printed beside a number.
+fn verdict(kept: bool) -> &'static str {
+    if kept { "kept" } else { "MISSED" }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
+}

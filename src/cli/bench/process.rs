@@ -1,0 +1,76 @@
+//! Time and memory of a process, from `/proc`.
+
+use anyhow::{Context, Result};
+
+/// `/proc` counts time in hundredths of a second on every Linux (`USER_HZ`).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Resident memory of a process in bytes, by whether a page belongs to libtorch's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Resident {
+    /// Pages of everything else.
+    pub own: u64,
+    /// Pages of libtorch's own files.
+    pub libtorch: u64,
+}
+
+impl Resident {
+    /// Of a process, from `/proc/PID/smaps`.
+    ///
+    /// # Errors
+    /// When the process is gone or is another user's.
+    pub fn of_process(pid: u32) -> Result<Self> {
+        Ok(Self::of(&read(pid, "smaps")?))
+    }
+
+    fn of(smaps: &str) -> Self {
+        let mut found = Self::default();
+        let mut of_libtorch = false;
+        for line in smaps.lines() {
+            if let Some(amount) = line.strip_prefix("Rss:") {
+                let kib: u64 = amount.trim().trim_end_matches(" kB").parse().unwrap_or_default();
+                *(if of_libtorch { &mut found.libtorch } else { &mut found.own }) += kib * 1024;
+            } else if line.split_whitespace().next().is_some_and(|range| range.contains('-')) {
+                let file = line.rsplit('/').next().unwrap_or_default();
+                of_libtorch = ["libtorch", "libc10", "libgomp"].iter().any(|library| file.starts_with(library));
+            }
+        }
+        found
+    }
+}
+
+/// Seconds of processor time that a process has used in all of its threads.
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = read(pid, "stat")?;
+    // The name, in parentheses, may itself contain spaces; user and system time are the 12th and 13th field after it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: Option<f64> = fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().ok()).sum();
+    Ok(ticks.with_context(|| format!("/proc/{pid}/stat can't be read"))? / TICKS_PER_SECOND)
+}
+
+fn read(pid: u32, what: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{what}");
+    std::fs::read_to_string(&path).with_context(|| format!("{path} can't be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_libtorch_are_counted_apart() {
+        let smaps = "\
+7f00-7f01 r-xp 00000000 08:01 42   /opt/libtorch/lib/libtorch_cpu.so
+Size:   400 kB
+Rss:    300 kB
+7f02-7f03 rw-p 00000000 00:00 0
+Rss:     20 kB
+7f04-7f05 rw-p 00000000 00:00 0    [heap]
+Rss:      1 kB
+";
+        assert_eq!(Resident::of(smaps), Resident { own: 21 * 1024, libtorch: 300 * 1024 });
+    }
+}

@@ -1,0 +1,113 @@
+//! How a tuning ends in each mode, wherever the process died on the way.
+
+use super::*;
+use crate::tuning::APPROVE_ANNOTATION;
+use crate::tuning::crd::{Recommendation, SessionOutcome, TrialState};
+use crate::tuning::measurement::Parameters;
+
+fn recommended(model: &Model) -> (Recommendation, Parameters) {
+    let recommendation = model.status().recommendation.expect("a gain of 30 % is found");
+    let parameters = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
+    (recommendation, parameters)
+}
+
+fn approve(model: &mut Model, hash: &str) {
+    model.tuning.metadata.annotations = Some([(APPROVE_ANNOTATION.to_owned(), hash.to_owned())].into());
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn a_recommendation_leaves_the_original(
+        seed in 0u64..1000, way in ways(), restart in restarts(), crashes in crashes(),
+    ) {
+        let mut model = tuning(seed, "Recommend", restart, way);
+        let before = Configuration::of(&model);
+        run(&mut model, &crashes);
+        prop_assert_eq!(model.condition("Ready"), "True RecommendationReady");
+        prop_assert_eq!(model.condition("Improved"), "True Verified");
+        prop_assert_eq!(&Configuration::of(&model), &before);
+        prop_assert!(restart == "Always" || model.restarts == 0);
+        prop_assert!(model.trials.values().all(|t| t.status.as_ref().unwrap().state == TrialState::Observed));
+        assert_nothing_ran_twice(&model);
+        assert_at_rest(&mut model);
+    }
+
+    #[test]
+    fn what_is_applied_is_the_recommendation_and_deletion_takes_it_back(
+        seed in 0u64..1000, way in ways(), restart in restarts(), crashes in crashes(), retain in any::<bool>(),
+    ) {
+        let mut model = tuning(seed, "Apply", restart, way);
+        let before = Configuration::of(&model);
+        run(&mut model, &crashes);
+        prop_assert_eq!(model.condition("Ready"), "True Applied");
+        prop_assert_eq!(model.condition("Applied"), "True Applied");
+        let (_, parameters) = recommended(&model);
+        prop_assert_eq!(model.differing(), parameters);
+        assert_nothing_ran_twice(&model);
+        assert_at_rest(&mut model);
+
+        let applied = Configuration::of(&model);
+        if retain {
+            model.tuning.spec.deletion_policy = crate::tuning::crd::DeletionPolicy::Retain;
+        }
+        model.tuning.metadata.deletion_timestamp = Some(model.now());
+        run(&mut model, &crashes);
+        prop_assert!(model.gone);
+        prop_assert_eq!(Configuration::of(&model), if retain { applied } else { before });
+    }
+
+    #[test]
+    fn an_approval_is_bound_to_its_recommendation(
+        seed in 0u64..1000, way in ways(), restart in restarts(), crashes in crashes(),
+    ) {
+        let mut model = tuning(seed, "RequireApproval", restart, way);
+        let before = Configuration::of(&model);
+        run(&mut model, &[]);
+        prop_assert_eq!(model.condition("Ready"), "True AwaitingApproval");
+        approve(&mut model, "000000000000");
+        run(&mut model, &[]);
+        prop_assert_eq!(model.condition("Ready"), "True AwaitingApproval");
+        prop_assert_eq!(&Configuration::of(&model), &before);
+
+        let (recommendation, parameters) = recommended(&model);
+        approve(&mut model, &recommendation.hash);
+        run(&mut model, &crashes);
+        prop_assert_eq!(model.condition("Ready"), "True Applied");
+        prop_assert_eq!(model.differing(), parameters);
+        assert_at_rest(&mut model);
+
+        // Withdrawn, the baseline is in effect again.
+        approve(&mut model, "");
+        run(&mut model, &crashes);
+        prop_assert_eq!(&Configuration::of(&model), &before);
+    }
+}
+
+#[test]
+fn without_a_gain_nothing_is_applied() {
+    let mut model = tuning(3, "Apply", "Never", Way::Key);
+    model.gain = 0.0;
+    let before = Configuration::of(&model);
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Ready"), "True NoSignificantGain");
+    assert_eq!(model.condition("Improved"), "False NoSignificantGain");
+    assert_eq!(model.status().session.unwrap().outcome, Some(SessionOutcome::NoSignificantGain));
+    assert_eq!(Configuration::of(&model), before);
+    assert_at_rest(&mut model);
+}
+
+#[test]
+fn a_changed_search_restores_the_baseline_and_begins_anew() {
+    let mut model = tuning(4, "Recommend", "Always", Way::Key);
+    let before = Configuration::of(&model);
+    look(&mut model, 60, &[]);
+    let first = model.status().session.unwrap().name;
+    model.tuning.spec.optimizer.seed += 1;
+    run(&mut model, &[]);
+    assert_ne!(model.status().session.unwrap().name, first);
+    assert_eq!(model.condition("Ready"), "True RecommendationReady");
+    assert_eq!(Configuration::of(&model), before);
+    assert_nothing_ran_twice(&model);
+}

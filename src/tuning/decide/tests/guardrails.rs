@@ -1,0 +1,132 @@
+//! What trips a trial, and what follows.
+
+use super::*;
+use crate::tuning::crd::{SessionOutcome, TrialKind, TrialState};
+use crate::tuning::reason::Reason;
+
+/// What goes wrong with the server in the middle of a trial, and how it is mended.
+type Mishap = (Reason, fn(&mut Model), fn(&mut Model));
+
+const MISHAPS: [Mishap; 5] = [
+    (
+        Reason::OutOfMemory,
+        |model| {
+            model.last_termination = Some("OOMKilled".into());
+            model.restart(3);
+        },
+        |model| model.server.down = 0,
+    ),
+    (
+        Reason::OutOfMemory,
+        |model| {
+            model.last_termination = Some("OOMKilled".into());
+            model.restart(0);
+        },
+        |_| {},
+    ),
+    (Reason::PostgresRestarted, |model| model.restart(0), |_| {}),
+    (Reason::MemoryGuardrail, |model| model.server.memory = 0.95, |model| model.server.memory = 0.5),
+    (Reason::AvailabilityGuardrail, |model| model.server.down = 4, |model| model.server.down = 0),
+];
+
+/// Looks until a trial of the kind is measured.
+fn until_measuring(model: &mut Model, kind: Option<TrialKind>) -> String {
+    for _ in 0..PATIENCE {
+        let decision = model.look(None);
+        assert!(!at_rest(&decision), "the tuning ended");
+        let trial = model.trials.values().find(|trial| {
+            let state = trial.status.as_ref().map(|s| s.state);
+            state == Some(TrialState::Measuring) && kind.is_none_or(|kind| trial.spec.kind == kind)
+        });
+        if let Some(trial) = trial {
+            return trial.metadata.name.clone().unwrap();
+        }
+    }
+    panic!("no trial is measured");
+}
+
+/// Reason of a trial that was aborted.
+fn aborted(model: &Model, trial: &str) -> Option<String> {
+    let status = model.trials[trial].status.as_ref().unwrap();
+    (status.state == TrialState::Aborted).then(|| status.reason.clone().unwrap())
+}
+
+#[test]
+fn each_mishap_aborts_its_trial_with_its_reason_and_the_tuning_goes_on() {
+    for (restart, way) in [("Never", Way::Key), ("Always", Way::AlterSystem)] {
+        for (reason, strike, mend) in MISHAPS {
+            let mut model = tuning(5, "Recommend", restart, way);
+            let before = Configuration::of(&model);
+            let trial = until_measuring(&mut model, Some(TrialKind::Explore));
+            strike(&mut model);
+            model.look(None);
+            assert_eq!(aborted(&model, &trial).as_deref(), Some(reason.word()));
+            assert_eq!(model.jobs.values().filter(|job| job.runs()).count(), 0);
+            mend(&mut model);
+            // That the baseline comes back before the next trial is checked where the model creates one.
+            run(&mut model, &[]);
+            assert_eq!(model.condition("Ready"), "True RecommendationReady", "{reason:?}");
+            assert_eq!(Configuration::of(&model), before);
+            assert_nothing_ran_twice(&model);
+        }
+    }
+}
+
+#[test]
+fn three_failures_in_a_row_end_the_session_with_the_baseline() {
+    for way in [Way::NoKey, Way::Key, Way::AlterSystem] {
+        let mut model = tuning(6, "Apply", "Always", way);
+        let before = Configuration::of(&model);
+        until_measuring(&mut model, Some(TrialKind::Heuristic));
+        for _ in 0..3 {
+            model.restart(0);
+            model.look(None);
+            if model.trials.len() < 4 {
+                until_measuring(&mut model, None);
+            }
+        }
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Stalled"), "True TooManyFailures");
+        assert_eq!(model.condition("Ready"), "False TooManyFailures");
+        assert_eq!(model.status().session.unwrap().outcome, Some(SessionOutcome::TooManyFailures));
+        assert_eq!(Configuration::of(&model), before);
+        assert_eq!(model.trials.len(), 4);
+        assert_at_rest(&mut model);
+    }
+}
+
+#[test]
+fn a_benchmark_without_a_result_fails_its_trial() {
+    for (message, reason) in [
+        (Some(r#"{"failed":{"message":"the disk is full"}}"#), Reason::BenchmarkFailed),
+        (Some("no JSON"), Reason::BenchmarkFailed),
+        (None, Reason::BenchmarkLost),
+    ] {
+        let mut model = tuning(7, "Recommend", "Never", Way::Key);
+        let trial = until_measuring(&mut model, None);
+        match message {
+            Some(message) => model.end_job(&trial, message),
+            None => drop(model.jobs.remove(&trial)),
+        }
+        model.look(None);
+        let status = model.trials[&trial].status.clone().unwrap();
+        assert_eq!((status.state, status.reason.as_deref()), (TrialState::Failed, Some(reason.word())));
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Ready"), "True RecommendationReady");
+    }
+}
+
+#[test]
+fn a_volume_that_never_changes_fails_the_trial_in_time() {
+    let mut model = tuning(8, "Recommend", "Never", Way::Key);
+    until_measuring(&mut model, Some(TrialKind::Heuristic));
+    model.kubelet_syncs = false;
+    let failed = |model: &Model| model.trials.values().find_map(|t| t.status.as_ref()?.reason.clone());
+    for _ in 0..200 {
+        model.look(None);
+    }
+    assert_eq!(failed(&model).as_deref(), Some(Reason::ConfigurationNotInEffect.word()));
+    model.kubelet_syncs = true;
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Ready"), "True RecommendationReady");
+}
