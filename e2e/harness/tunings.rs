@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Database, INSTANCE, eventually, told};
 
-/// A short tuning of [`INSTANCE`] whose gain is certain: only `work_mem` is turned, and the benchmark sleeps a fifth as
+/// A short tuning of [`INSTANCE`] whose gain is certain: only `work_mem` is turned, and the benchmark sleeps a twentieth as
 /// long when it differs from the server's default.
 pub fn sleeping(name: &str) -> PostgresTuning {
     let selector = |key: &str| ConfigMapKeySelector { name: "benchmark".into(), key: key.into() };
