@@ -1,7 +1,5 @@
 //! `howdah bench optimizers`: the algorithms on simulated servers.
 
-use std::io::Write;
-
 use anyhow::Result;
 use clap::Args;
 
@@ -103,7 +101,6 @@ fn no_op(options: &Optimizers) -> Result<bool> {
         let conditions = Conditions { no_op: true, ..options.conditions(Algorithm::DDPG, number) };
         let conclusion = Server::new(&conditions)?.run(true)?;
         recommendations += u64::from(conclusion.is_some_and(|end| end.outcome == SessionOutcome::Improved));
-        std::io::stdout().flush()?;
     }
     let kept = recommendations as f64 <= FALSE_RECOMMENDATIONS * sessions as f64;
     println!(
