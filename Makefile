@@ -80,7 +80,7 @@ chart:
 	$(call step,chart,e2e/cluster/cluster helm && eval "$$(e2e/cluster/cluster env)" && setup/chart-check.sh,each finding names its file)
 
 e2e: install
-	$(call step,end to end,setup/chart-check.sh --server && . setup/cluster-env.sh && . target/images/references && HOWDAH_IMAGE=$$howdah POSTGRES_IMAGE=$$postgres $(cargo) test --locked --test e2e -- --test-threads 3,each failed test names itself above)
+	$(call step,end to end,. setup/cluster-env.sh && setup/chart-check.sh --server && . target/images/references && HOWDAH_IMAGE=$$howdah POSTGRES_IMAGE=$$postgres $(cargo) test --locked --test e2e -- --test-threads 3,each failed test names itself above)
 
 clean: ## Remove everything that was built (the local cluster first)
 	@[ -z "$(root)" ] || e2e/cluster/cluster down
