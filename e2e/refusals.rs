@@ -1,10 +1,12 @@
 //! What bad input gets: a reason, a sentence that says what to do, nothing changed, and recovery once the cause is gone.
 
+use std::collections::BTreeMap;
+
 use howdah::instance;
 use howdah::instance::crd::{AlterSystem, Configuration, PostgresInstance};
 use howdah::tuning::crd::{KnobRange, PostgresTuning, Script, TrialState};
 use howdah::tuning::reason::Reason;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -151,12 +153,16 @@ async fn mounts(database: &Database) {
 
 /// Another field manager writes our key: we do not fight, and go on when it gives the key up.
 async fn foreign_owner(database: &Database) {
-    let theirs = |data: serde_json::Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shop-postgres-config"}, "data": data});
-    let apply = async |data| {
+    // kubectl hands them the user's keys too, which must stay.
+    let users = database.api::<ConfigMap>().get("shop-postgres-config").await.unwrap().data.unwrap_or_default();
+    let apply = async |data: &BTreeMap<String, String>| {
+        let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shop-postgres-config"}, "data": data});
         let arguments = ["-n", &database.namespace, "apply", "--server-side", "--field-manager=argocd", "-f", "-"];
-        kubectl_with(&arguments, &theirs(data).to_string()).await.unwrap();
+        kubectl_with(&arguments, &theirs.to_string()).await.unwrap();
     };
-    apply(json!({KEY: "jit = off\n"})).await;
+    let mut theirs = users.clone();
+    theirs.insert(KEY.into(), "jit = off\n".into());
+    apply(&theirs).await;
     database.create(&sleeping("conflict")).await.unwrap();
     let tuning = database.reason_until("conflict", Reason::InstanceNotReady, 30).await;
     let message = reason(&tuning).1;
@@ -164,7 +170,7 @@ async fn foreign_owner(database: &Database) {
     database.instance_until(INSTANCE, instance::Reason::FieldConflict, LOOKED_AT_AGAIN).await;
     assert_eq!(database.key().await.as_deref(), Some("jit = off\n"));
 
-    apply(json!({})).await;
+    apply(&users).await;
     database.trial_in("conflict", 1, TrialState::Measuring, LOOKED_AT_AGAIN).await;
     database.delete_tuning("conflict", 60).await;
 }

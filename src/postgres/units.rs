@@ -241,6 +241,13 @@ impl Setting {
         }
     }
 
+    /// The value that is configured, as `SHOW` would print it. It is not the one in effect where the server computes that
+    /// itself: `wal_buffers` at its default of -1 shows a share of `shared_buffers`, and `override` as its source.
+    pub fn configured(&self) -> String {
+        let computed = self.source == "override" && self.boot_value.as_deref() == Some("-1");
+        if computed { "-1".to_owned() } else { self.display() }
+    }
+
     /// This setting with another value, given as `SHOW` prints it; unchanged where that isn't one.
     pub fn with(&self, shown: &str) -> Self {
         let value = match self.parse(shown) {

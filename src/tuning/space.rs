@@ -279,7 +279,7 @@ fn dimension(
     }
     let frozen = SessionKnob {
         name: name.clone(),
-        baseline: setting.display(),
+        baseline: setting.configured(),
         min: None,
         max: None,
         scale: KnobScale::Linear,

@@ -55,7 +55,7 @@ impl Target {
             .map_err(|errors| anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let touched = safety::touched(&space, &settings);
         let baseline: Parameters =
-            touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.display()))).collect();
+            touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.configured()))).collect();
         let lacking = rights(&client, &Needs { alter_system: &touched, ..Needs::default() }).await?;
         if !lacking.missing.is_empty() {
             bail!("the role lacks rights; as a superuser, run: {}", lacking.missing.join(" "));

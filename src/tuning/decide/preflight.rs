@@ -53,7 +53,7 @@ pub(super) fn begin(facts: &Facts) -> Decision {
     };
     let touched = safety::touched(&space, settings);
     let baseline: Parameters =
-        touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.display()))).collect();
+        touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.configured()))).collect();
     let way = match facts.configuration_way() {
         Ok(way) => way,
         Err(message) => return Decision::stalled(Reason::InstanceNotReady, message),

@@ -100,7 +100,7 @@ fn compare(name: &str, wanted: &str, setting: Option<&Setting>, expected_file: O
     let Some(setting) = setting else { return Some(Mismatch::Differs { name, wanted, shown: None }) };
     // SHOW's form on both sides: two reals that print alike are equal to the server's own six digits.
     let canonical = setting.parse(&wanted).map_or_else(|_| wanted.clone(), |value| setting.show(&value));
-    let shown = setting.display();
+    let shown = setting.configured();
     if canonical == shown {
         return None;
     }
@@ -162,6 +162,16 @@ mod tests {
             let parameters = Parameters::from([("work_mem".to_owned(), text.to_owned())]);
             assert_eq!(readback(&parameters, &settings(), None), [], "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_that_the_server_computes_for_itself_is_in_effect() {
+        let mut settings = settings();
+        let setting = settings.get_mut("wal_buffers").unwrap();
+        (setting.value, setting.source, setting.boot_value) = ("2048".into(), "override".into(), Some("-1".into()));
+        let wanted = |value: &str| Parameters::from([("wal_buffers".to_owned(), value.to_owned())]);
+        assert_eq!(readback(&wanted("-1"), &settings, Some(OURS)), []);
+        assert_eq!(readback(&wanted("64MB"), &settings, Some(OURS)).len(), 1);
     }
 
     #[test]
