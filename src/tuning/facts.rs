@@ -17,7 +17,7 @@ use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
 use crate::kubernetes::job::JobFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
-use crate::postgres::setting::{FileSetting, Settings};
+use crate::postgres::setting::{Context, FileSetting, Setting, Settings};
 
 /// The file of `ALTER SYSTEM`.
 const AUTO_CONF: &str = "postgresql.auto.conf";
@@ -364,6 +364,17 @@ impl Facts {
         let marker = configuration::marker(&applied);
         let Ok(ConfigurationWay::ConfigMap { text }) = self.configuration_way() else { return false };
         text != session.baseline_configuration.as_deref() && !text.is_some_and(|text| text.contains(&marker))
+    }
+
+    /// The first of these settings whose file says something else than the server runs, until it reloads.
+    pub fn waits_for_reload<'a>(&self, names: &'a [String]) -> Option<&'a String> {
+        let lines = self.answer()?.file_settings.as_ref()?;
+        names.iter().find(|name| {
+            let line = lines.iter().rev().find(|line| line.name == **name && line.applied);
+            let by_file = |s: &&Setting| s.source == "default" || s.source == "configuration file";
+            let setting = self.settings().get(*name).filter(|s| s.context != Context::Postmaster).filter(by_file);
+            line.zip(setting).is_some_and(|(line, setting)| setting.with(&line.value).display() != setting.display())
+        })
     }
 
     /// The marker that the workload was last restarted for.

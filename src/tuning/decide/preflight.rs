@@ -8,7 +8,7 @@ use super::super::measurement::Parameters;
 use super::super::reason::Reason;
 use super::super::space::Space;
 use super::super::{RESTART_ANNOTATION, safety};
-use super::{Decision, SOON};
+use super::{Decision, SOON, Step};
 
 /// A session's name: what would make its trials meaningless when it changes.
 pub(super) fn session_name(tuning: &PostgresTuning) -> String {
@@ -52,6 +52,11 @@ pub(super) fn begin(facts: &Facts) -> Decision {
         }
     };
     let touched = safety::touched(&space, settings);
+    if let Some(name) = facts.waits_for_reload(&touched) {
+        // Our own reload would bring it into effect in the middle of the session, and the baseline would be another.
+        let message = format!("a file sets {name} to a value that the server has not read yet; it reads it now");
+        return Decision::act(Reason::Preflight, message, vec![Step::Reload]);
+    }
     let baseline: Parameters =
         touched.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.configured()))).collect();
     let way = match facts.configuration_way() {
