@@ -89,11 +89,6 @@ impl Plan<'_> {
         parameters
     }
 
-    /// Names of the knobs that a restart applies.
-    pub fn restart_knobs(&self) -> Vec<String> {
-        self.space.to_session().into_iter().filter(|knob| knob.restart).map(|knob| knob.name).collect()
-    }
-
     /// Passes a proposal through the safety kernel. Knobs that need a restart stay where they are between two baselines,
     /// and a configuration that was measured already is moved to the nearest that was not.
     pub fn admit(&self, proposed: &[f64]) -> Admitted {

@@ -133,7 +133,7 @@ fn status(facts: &Facts, session: Option<&SessionRecord>, conditions: Vec<Condit
     let Summary { baseline, heuristic, incumbent, recommendation } = summary::summarise(
         metric,
         &session.baseline_parameters,
-        &plan.restart_knobs(),
+        &plan.space.restart_knobs(),
         &plan.records,
         conclusion.as_ref(),
     );

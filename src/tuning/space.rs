@@ -163,6 +163,11 @@ impl Space {
         (0..self.dimensions.len()).filter(|index| self.dimensions[*index].knob().restart).collect()
     }
 
+    /// Names of the knobs that a restart applies.
+    pub fn restart_knobs(&self) -> Vec<String> {
+        self.dimensions.iter().filter(|d| d.knob().restart).map(|d| d.name().to_owned()).collect()
+    }
+
     /// The values of the knobs before the first change.
     pub fn baseline(&self) -> Parameters {
         self.dimensions.iter().map(|d| (d.name().to_owned(), d.knob().baseline.clone())).collect()

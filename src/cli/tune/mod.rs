@@ -283,7 +283,7 @@ impl Finished {
         summary::summarise(
             session.spec.objective.metric,
             &session.target.baseline,
-            &session.target.restart_knobs(),
+            &session.target.space.restart_knobs(),
             &self.records,
             Some(&self.conclusion),
         )

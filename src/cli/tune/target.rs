@@ -65,11 +65,6 @@ impl Target {
         Ok(Self { uri, ca, space, settings, resources, baseline, stored, pgdata })
     }
 
-    /// Names of the knobs that a restart applies.
-    pub fn restart_knobs(&self) -> Vec<String> {
-        self.space.to_session().into_iter().filter(|knob| knob.restart).map(|knob| knob.name).collect()
-    }
-
     /// Every knob with the value that it has when `changed` is in effect.
     pub fn expected(&self, changed: &Parameters) -> Parameters {
         let mut expected = self.baseline.clone();
