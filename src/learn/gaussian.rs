@@ -1,25 +1,25 @@
 //! Gaussian process regression (Rasmussen and Williams 2006, chapters 2 and 5) for tens of noisy measurements over
-//! the unit cube, measured in blocks.
+//! the unit cube, taken one after another on a machine whose speed may wander.
 //!
-//! The kernel is the mean of one-dimensional kernels, one per axis, and a kernel of the whole distance (Duvenaud and
-//! others 2011): knobs act mostly on their own, which few measurements suffice to learn, and the rest is left to the
-//! second term.
+//! The kernel is a sum of one-dimensional kernels, one per axis, and of their products in pairs (Duvenaud and others
+//! 2011): knobs act mostly on their own, which few measurements suffice to learn, and some in twos.
 
 /// Scales that are tried; the marginal likelihood chooses. Lengths are in units of an axis, deviations in units of
-/// the targets.
-const LENGTHS: [f64; 3] = [0.3, 0.6, 1.2];
-const ADDITIVE_SHARES: [f64; 2] = [0.5, 0.9];
-const SIGNALS: [f64; 3] = [0.1, 0.2, 0.4];
-const NOISES: [f64; 3] = [0.03, 0.06, 0.1];
+/// the targets; of the drift, from one measurement to the next.
+const LENGTHS: [f64; 3] = [0.6, 1.2, 2.4];
+const PAIR_SHARES: [f64; 3] = [0.1, 0.3, 0.6];
+const SIGNALS: [f64; 5] = [0.2, 0.4, 0.8, 1.6, 3.2];
+const NOISES: [f64; 4] = [0.03, 0.06, 0.1, 0.2];
+const DRIFTS: [f64; 4] = [0.0, 0.01, 0.03, 0.1];
+/// By how much the log likelihood must rise for a larger drift: a search that gets better looks like one.
+const DRIFT_EVIDENCE: f64 = 2.0;
+/// Times that every scale is chosen anew, the others given.
+const ROUNDS: usize = 3;
 
 /// How much more or less relevant an axis may become in a round, and by how much the log likelihood must rise for it:
 /// a few axes matter, and tens of measurements can tell which, but would also fit their noise.
-const RELEVANCE_ROUNDS: usize = 2;
 const RELEVANCE_FACTORS: [f64; 2] = [4.0, 0.25];
 const RELEVANCE_EVIDENCE: f64 = 0.2;
-
-/// Deviation of the noise of a measurement that defines the scale: not zero only to keep the matrix invertible.
-const REFERENCE_NOISE: f64 = 0.005;
 
 /// Measurements that a fit takes: the latest. It bounds the time of a fit, which grows with the third power.
 const ROWS: usize = 150;
@@ -31,9 +31,8 @@ pub struct Row {
     pub point: Vec<f64>,
     /// What was measured.
     pub target: f64,
-    /// Measurements of one block were compared with the same reference measurement and share the error of that one
-    /// (a random block effect of the noise's variance). `None` for the reference itself, which has no error.
-    pub block: Option<usize>,
+    /// When, as a count of measurements: what lies far apart in time may differ by the machine's drift.
+    pub at: f64,
 }
 
 /// A fitted process.
@@ -41,7 +40,6 @@ pub struct Row {
 pub struct GaussianProcess {
     rows: Vec<Row>,
     kernel: Kernel,
-    noise: f64,
     mean: f64,
     cholesky: Cholesky,
     /// (K + noise)⁻¹ (targets − mean)
@@ -58,50 +56,68 @@ pub struct Prediction {
 }
 
 impl GaussianProcess {
-    /// Fits measurements with the scales of the largest marginal likelihood. `None` without any measurement.
+    /// Fits measurements with the scales of the largest marginal likelihood that a search from one scale to the next
+    /// finds. `None` without any measurement.
     pub fn fit(rows: &[Row]) -> Option<Self> {
         let rows = &rows[rows.len().saturating_sub(ROWS)..];
         let axes = rows.first()?.point.len();
-        let mut best: Option<(f64, Self)> = None;
-        for length in LENGTHS {
-            for additive in ADDITIVE_SHARES {
-                let shape = Kernel { length, additive, signal: 1.0, relevance: vec![1.0 / axes as f64; axes] };
-                let similarity = triangle(rows, |a, b| shape.between(&a.point, &b.point));
-                for signal in SIGNALS {
-                    for noise in NOISES {
-                        let kernel = Kernel { signal, ..shape.clone() };
-                        keep_likelier(&mut best, Self::condition(rows, kernel, noise, &similarity));
-                    }
+        let kernel = Kernel {
+            length: 0.6,
+            pairs: 0.3,
+            signal: 0.4,
+            noise: 0.06,
+            drift: 0.0,
+            relevance: vec![1.0 / axes as f64; axes],
+        };
+        let terms = LENGTHS.map(|length| triangle(rows, |a, b| terms(length, &a.point, &b.point)));
+        let condition = |kernel: Kernel| {
+            let at = LENGTHS.iter().position(|length| *length == kernel.length)?;
+            Self::condition(rows, kernel, &terms[at])
+        };
+        let mut best = condition(kernel)?;
+        for _ in 0..ROUNDS {
+            let before = best.0;
+            let consider = |best: &mut (f64, Self), evidence: f64, change: &dyn Fn(&mut Kernel)| {
+                let mut kernel = best.1.kernel.clone();
+                change(&mut kernel);
+                if kernel != best.1.kernel
+                    && let Some(candidate) = condition(kernel)
+                    && candidate.0 > best.0 + evidence
+                {
+                    *best = candidate;
                 }
+            };
+            NOISES.iter().for_each(|noise| consider(&mut best, 0.0, &|kernel| kernel.noise = *noise));
+            // Together: a function that is twice as wide and moves twice as much looks much the same.
+            for (length, signal) in LENGTHS.iter().flat_map(|length| SIGNALS.map(|signal| (*length, signal))) {
+                consider(&mut best, 0.0, &|kernel| (kernel.length, kernel.signal) = (length, signal));
             }
-        }
-        let (mut likelihood, mut process) = best?;
-        for _ in 0..RELEVANCE_ROUNDS {
+            DRIFTS.iter().for_each(|drift| consider(&mut best, DRIFT_EVIDENCE, &|kernel| kernel.drift = *drift));
+            PAIR_SHARES.iter().for_each(|share| consider(&mut best, 0.0, &|kernel| kernel.pairs = *share));
             for axis in 0..axes {
                 for factor in RELEVANCE_FACTORS {
-                    let kernel = process.kernel.with_relevance(axis, factor);
-                    let similarity = triangle(rows, |a, b| kernel.between(&a.point, &b.point) / kernel.signal.powi(2));
-                    if let Some((higher, candidate)) = Self::condition(rows, kernel, process.noise, &similarity)
-                        && higher > likelihood + RELEVANCE_EVIDENCE
-                    {
-                        (likelihood, process) = (higher, candidate);
-                    }
+                    consider(&mut best, RELEVANCE_EVIDENCE, &|kernel| kernel.weigh(axis, factor));
                 }
             }
+            if best.0 <= before {
+                break;
+            }
         }
-        Some(process)
+        best.1.rows = rows.to_vec();
+        Some(best.1)
     }
 
-    /// The process for one choice of scales, and its log marginal likelihood up to a constant. `None` when the
-    /// covariance is not positive definite.
-    fn condition(rows: &[Row], kernel: Kernel, noise: f64, similarity: &[Vec<f64>]) -> Option<(f64, Self)> {
-        let mut covariance = triangle(rows, |a, b| match (a.block, b.block) {
-            (Some(first), Some(second)) if first == second => noise.powi(2),
-            _ => 0.0,
-        });
-        for (index, (row, similar)) in covariance.iter_mut().zip(similarity).enumerate() {
-            row.iter_mut().zip(similar).for_each(|(value, similar)| *value += kernel.signal.powi(2) * similar);
-            row[index] += if rows[index].block.is_some() { noise.powi(2) } else { REFERENCE_NOISE.powi(2) };
+    /// The process for one choice of scales, still without its rows, and its log marginal likelihood up to a constant.
+    /// `terms` are those of the kernel's length between the rows. `None` when the covariance is not positive definite.
+    fn condition(rows: &[Row], kernel: Kernel, terms: &[Vec<Vec<f64>>]) -> Option<(f64, Self)> {
+        let first = rows.first()?.at;
+        // A random walk of the machine's speed: what two measurements share of it is the walk up to the earlier one.
+        let walked = |a: &Row, b: &Row| kernel.drift.powi(2) * (a.at.min(b.at) - first);
+        let own: f64 = kernel.relevance.iter().map(|share| share * share).sum();
+        let mut covariance = triangle(rows, walked);
+        for (index, (row, terms)) in covariance.iter_mut().zip(terms).enumerate() {
+            row.iter_mut().zip(terms).for_each(|(value, terms)| *value += kernel.of(terms, own));
+            row[index] += kernel.noise.powi(2);
         }
         let cholesky = Cholesky::of(covariance)?;
         let targets: Vec<f64> = rows.iter().map(|row| row.target).collect();
@@ -110,7 +126,7 @@ impl GaussianProcess {
         let centred: Vec<f64> = targets.iter().map(|target| target - mean).collect();
         let weights = cholesky.solve(&centred);
         let likelihood = -0.5 * dot(&centred, &weights) - cholesky.log_diagonal();
-        let process = Self { rows: rows.to_vec(), kernel, noise, mean, cholesky, weights };
+        let process = Self { rows: Vec::new(), kernel, mean, cholesky, weights };
         likelihood.is_finite().then_some((likelihood, process))
     }
 
@@ -123,48 +139,56 @@ impl GaussianProcess {
     }
 }
 
+/// The one-dimensional kernels between two points, one for each axis.
+fn terms(length: f64, a: &[f64], b: &[f64]) -> Vec<f64> {
+    let exponent = -0.5 / length.powi(2);
+    a.iter().zip(b).map(|(x, y)| (exponent * (x - y).powi(2)).exp()).collect()
+}
+
 /// Lower triangle of a symmetric matrix over the rows.
-fn triangle(rows: &[Row], value: impl Fn(&Row, &Row) -> f64) -> Vec<Vec<f64>> {
+fn triangle<T>(rows: &[Row], value: impl Fn(&Row, &Row) -> T) -> Vec<Vec<T>> {
     rows.iter().enumerate().map(|(index, a)| rows[..=index].iter().map(|b| value(a, b)).collect()).collect()
 }
 
-fn keep_likelier(best: &mut Option<(f64, GaussianProcess)>, candidate: Option<(f64, GaussianProcess)>) {
-    if let Some(candidate) = candidate
-        && best.as_ref().is_none_or(|(highest, _)| candidate.0 > *highest)
-    {
-        *best = Some(candidate);
-    }
-}
-
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Kernel {
     length: f64,
-    /// Share of the variance that is a sum over the axes.
-    additive: f64,
+    /// Share of the variance that is a sum over the pairs of axes; the rest is a sum over the axes.
+    pairs: f64,
+    /// Standard deviation of the function.
     signal: f64,
+    /// Standard deviation of a measurement.
+    noise: f64,
+    /// Standard deviation of the machine's speed from one measurement to the next.
+    drift: f64,
     /// Share of each axis; they sum to one.
     relevance: Vec<f64>,
 }
 
 impl Kernel {
     fn between(&self, a: &[f64], b: &[f64]) -> f64 {
-        let exponent = -0.5 / self.length.powi(2);
-        let (mut squares, mut alone) = (0.0, 0.0);
-        for ((x, y), share) in a.iter().zip(b).zip(&self.relevance) {
-            let square = (x - y).powi(2);
-            squares += share * square;
-            alone += share * (exponent * square).exp();
-        }
-        self.signal.powi(2) * (self.additive * alone + (1.0 - self.additive) * (4.0 * exponent * squares).exp())
+        let own = self.relevance.iter().map(|share| share * share).sum();
+        self.of(&terms(self.length, a, b), own)
     }
 
-    /// The same with one axis more or less relevant.
-    fn with_relevance(&self, axis: usize, factor: f64) -> Self {
-        let mut relevance = self.relevance.clone();
-        relevance[axis] *= factor;
-        let sum: f64 = relevance.iter().sum();
-        relevance.iter_mut().for_each(|share| *share /= sum);
-        Self { relevance, ..self.clone() }
+    /// From the one-dimensional kernels' values and the sum of the squared shares.
+    fn of(&self, terms: &[f64], own: f64) -> f64 {
+        // The sum over pairs follows from the sums of the terms and of their squares.
+        let (mut alone, mut squares) = (0.0, 0.0);
+        for (term, share) in terms.iter().zip(&self.relevance) {
+            let term = share * term;
+            alone += term;
+            squares += term * term;
+        }
+        let pairs = if own < 1.0 { (alone * alone - squares) / (1.0 - own) } else { alone };
+        self.signal.powi(2) * ((1.0 - self.pairs) * alone + self.pairs * pairs)
+    }
+
+    /// Makes one axis more or less relevant.
+    fn weigh(&mut self, axis: usize, factor: f64) {
+        self.relevance[axis] *= factor;
+        let sum: f64 = self.relevance.iter().sum();
+        self.relevance.iter_mut().for_each(|share| *share /= sum);
     }
 }
 
@@ -230,46 +254,46 @@ mod tests {
         0.2 * point[0] - 0.3 * (point[1] - 0.4).powi(2)
     }
 
-    /// Rows at random points of four axes, of which two matter, in blocks of five.
-    fn rows(count: usize, noise: f64, block_errors: [f64; 2]) -> Vec<Row> {
+    /// Rows at random points of four axes, of which two matter.
+    fn rows(count: usize, noise: f64, drift: f64) -> Vec<Row> {
         let mut random = Random::new(2, 0);
+        let mut speed = 0.0;
         let row = |index| {
             let point: Vec<f64> = (0..4).map(|_| random.uniform()).collect();
-            let block = index / 5;
-            Row {
-                target: surface(&point) + noise * random.normal() - block_errors[block % 2],
-                point,
-                block: Some(block),
-            }
+            speed += drift * random.normal();
+            Row { target: surface(&point) + speed + noise * random.normal(), point, at: f64::from(index) }
         };
-        (0..count).map(row).collect()
+        (0..count as i32).map(row).collect()
+    }
+
+    /// Mean square of the error and of the function itself, both apart from a constant.
+    fn error_and_spread(process: &GaussianProcess) -> (f64, f64) {
+        let mut random = Random::new(3, 0);
+        let points: Vec<Vec<f64>> = (0..200).map(|_| (0..4).map(|_| random.uniform()).collect()).collect();
+        let variance = |value: &dyn Fn(&Vec<f64>) -> f64| {
+            let values: Vec<f64> = points.iter().map(value).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64
+        };
+        (variance(&|point| process.predict(point).mean - surface(point)), variance(&|point| surface(point)))
     }
 
     #[test]
     fn it_learns_a_surface_from_noisy_rows() {
-        let process = GaussianProcess::fit(&rows(40, 0.03, [0.0; 2])).unwrap();
-        let mut random = Random::new(3, 0);
-        let (mut error, mut spread) = (0.0, 0.0);
-        for _ in 0..200 {
-            let point: Vec<f64> = (0..4).map(|_| random.uniform()).collect();
-            error += (process.predict(&point).mean - surface(&point)).powi(2);
-            spread += (process.mean - surface(&point)).powi(2);
-        }
+        let (error, spread) = error_and_spread(&GaussianProcess::fit(&rows(40, 0.03, 0.0)).unwrap());
         assert!(error < 0.25 * spread, "{error} {spread}");
     }
 
     #[test]
-    fn the_error_of_a_blocks_reference_is_not_taken_for_the_surface() {
-        let mut measured = rows(40, 0.01, [0.08, -0.08]);
-        measured.push(Row { point: vec![0.0, 0.4, 0.5, 0.5], target: 0.0, block: None });
-        let far = GaussianProcess::fit(&measured).unwrap().predict(&[1.0, 0.4, 0.5, 0.5]).mean;
-        assert!((far - 0.2).abs() < 0.06, "{far}");
+    fn the_drift_of_the_machine_is_not_taken_for_the_surface() {
+        let (error, spread) = error_and_spread(&GaussianProcess::fit(&rows(60, 0.01, 0.05)).unwrap());
+        assert!(error < 0.4 * spread, "{error} {spread}");
     }
 
     #[test]
     fn what_was_measured_is_less_uncertain_than_what_was_not() {
         let measured: Vec<Row> =
-            (0..6).map(|i| Row { point: vec![0.1], target: 0.01 * f64::from(i), block: Some(i as usize) }).collect();
+            (0..6).map(|i| Row { point: vec![0.1], target: 0.01 * f64::from(i), at: f64::from(i) }).collect();
         let process = GaussianProcess::fit(&measured).unwrap();
         assert!(process.predict(&[0.1]).deviation < process.predict(&[0.9]).deviation);
     }

@@ -90,6 +90,18 @@ pub fn log_gain(metric: ObjectiveMetric, candidate: &Measurement, baseline: &Ref
     )
 }
 
+/// The level of a measurement, less what memory above 85 % of the limit costs: what the response surface is made of.
+/// `None` where no transaction was completed.
+pub fn worth(metric: ObjectiveMetric, measurement: &Measurement, memory_limit_bytes: u64) -> Option<f64> {
+    Reference::of(measurement)?;
+    Some(level(metric, measurement) - memory_penalty(measurement, memory_limit_bytes))
+}
+
+fn memory_penalty(measurement: &Measurement, memory_limit_bytes: u64) -> f64 {
+    let share = measurement.memory_peak_bytes.map_or(0.0, |peak| peak as f64 / (memory_limit_bytes.max(1)) as f64);
+    MEMORY_PENALTY * (share - MEMORY_FREE).max(0.0)
+}
+
 /// Reward of a measured trial: its log gain, less a penalty for memory above 85 % of the limit, clipped to \[−1, 1\].
 ///
 /// A censored run was ended for being clearly worse than the incumbent, and its closing checkpoint was never charged:
@@ -102,8 +114,7 @@ pub fn reward(
 ) -> Option<f64> {
     let gain = log_gain(metric, candidate, baseline)?;
     let gain = if candidate.censored { gain.min(0.0) } else { gain };
-    let share = candidate.memory_peak_bytes.map_or(0.0, |peak| peak as f64 / (memory_limit_bytes.max(1)) as f64);
-    Some((gain - MEMORY_PENALTY * (share - MEMORY_FREE).max(0.0)).clamp(-1.0, 1.0))
+    Some((gain - memory_penalty(candidate, memory_limit_bytes)).clamp(-1.0, 1.0))
 }
 
 /// Reward of a failed trial: half the worst seen, i.e. half its throughput or twice its latency, clipped to \[−1, 1\];

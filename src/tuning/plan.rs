@@ -173,17 +173,18 @@ impl Plan<'_> {
         let rewards = self.rewards();
         let told = self.records.iter().enumerate().zip(rewards);
         told.filter_map(|((index, record), reward)| {
-            let feasible = match &record.outcome {
-                Outcome::Measured(_) => true,
-                Outcome::Failed => false,
+            let level = match &record.outcome {
+                Outcome::Measured(m) => objective::worth(self.spec.objective.metric, m, self.resources.memory_bytes),
+                Outcome::Failed => None,
                 Outcome::Interrupted => return None,
             };
             (record.kind != TrialKind::Verify).then(|| Observation {
                 point: record.point.clone(),
                 state: self.state_before(index),
                 next_state: self.state_before(index + 1),
+                level: level.unwrap_or_default(),
                 reward: reward.unwrap_or_default(),
-                feasible,
+                feasible: level.is_some(),
                 kind: record.kind,
             })
         })

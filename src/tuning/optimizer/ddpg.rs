@@ -1,11 +1,14 @@
 //! DDPG: the request's history as an agent's memory, and the agent's action with noise.
 
-use super::{Observation, OptimizerError, Request, sample};
+use super::feasibility::Feasibility;
+use super::{Observation, OptimizerError, Request, sample, surrogate};
 use crate::learn::torch::ddpg::{Agent, Settings, Transition};
 use crate::tuning::crd::DdpgSpec;
 
 /// Share of the way that target networks move in a gradient step, where the discount is not 0.
 const TAU: f64 = 0.005;
+/// Draws of the noise of which one is taken.
+const DRAWS: usize = 16;
 
 /// The agent after learning the whole history: from the checkpoint what was learned before.
 pub fn learned(request: &Request) -> Result<Agent, OptimizerError> {
@@ -39,7 +42,8 @@ fn memory(history: &[Observation]) -> Vec<Transition> {
     history.iter().map(transition).collect()
 }
 
-/// The agent's action in the current state with Gaussian noise, which falls linearly over the budget.
+/// The agent's action in the current state with Gaussian noise, which falls linearly over the budget. Of several draws
+/// of the noise it takes the one of which the most is expected, and none that is likely to fail.
 pub fn act(agent: &Agent, request: &Request) -> Result<Vec<f64>, OptimizerError> {
     let spec = spec(request);
     let progress = (f64::from(request.number) / f64::from(request.budget.max(1))).clamp(0.0, 1.0);
@@ -47,7 +51,15 @@ pub fn act(agent: &Agent, request: &Request) -> Result<Vec<f64>, OptimizerError>
     let deviation = start + (end - start) * progress;
     let mut random = sample::of_trial(request);
     let action = agent.act(&request.state)?;
-    Ok(action.iter().map(|x| (x + deviation * random.normal()).clamp(0.0, 1.0)).collect())
+    let mut draw =
+        || -> Vec<f64> { action.iter().map(|x| (x + deviation * random.normal()).clamp(0.0, 1.0)).collect() };
+    let first = draw();
+    let Some(surface) = surrogate::surface(&request.history) else { return Ok(first) };
+    let feasibility = Feasibility::of(&request.history);
+    let expected = |point: Vec<f64>| (surface.predict(&point).mean, point);
+    let others = (1..DRAWS).map(|_| draw()).filter(|point| !feasibility.likely_fails(point)).map(expected);
+    let best = others.max_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(best.map_or(first, |(_, point)| point))
 }
 
 fn spec(request: &Request) -> DdpgSpec {
@@ -69,6 +81,7 @@ mod tests {
             point: vec![number / 10.0],
             state: vec![number],
             next_state: vec![number + 1.0],
+            level: 0.0,
             reward: number * 100.0,
             feasible,
             kind: TrialKind::Policy,

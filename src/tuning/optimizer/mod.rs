@@ -5,6 +5,7 @@
 //! the knobs' levels and brings them within the safety bounds, and hands the point that was really measured back.
 
 mod ddpg;
+mod feasibility;
 mod refine;
 mod sample;
 #[cfg(test)]
@@ -39,6 +40,8 @@ pub struct Observation {
     pub state: Vec<f64>,
     /// Raw features that the trial itself measured.
     pub next_state: Vec<f64>,
+    /// The objective as a logarithm, not compared with any baseline; 0 of a failed trial.
+    pub level: f64,
     /// What it was worth; of a failed trial, what the caller charges for a failure.
     pub reward: f64,
     /// Whether the configuration could be measured.

@@ -1,6 +1,7 @@
 //! A step from the incumbent: local search on the smoothed surface within a trust region that shrinks over the
 //! session (as TuRBO does, Eriksson and others 2019), by moves of a few coordinates.
 
+use super::feasibility::Feasibility;
 use super::{Request, sample, surrogate};
 use crate::learn::gaussian::GaussianProcess;
 use crate::learn::rng::Random;
@@ -8,7 +9,7 @@ use crate::learn::rng::Random;
 /// Half the edge of the trust region, as a share of an axis, at the start and at the end of the budget.
 const RADIUS: (f64, f64) = (1.0, 0.5);
 /// Standard deviations that a candidate's expected reward is credited for being unknown, at the start and at the end.
-const CURIOSITY: (f64, f64) = (5.0, 0.0);
+const CURIOSITY: (f64, f64) = (2.0, 0.0);
 /// Moves that are tried on the surface; their length shrinks from the radius to a hundredth of an axis.
 const MOVES: usize = 1500;
 const SHORTEST_MOVE: f64 = 0.01;
@@ -31,13 +32,14 @@ fn climb(request: &Request, surface: &GaussianProcess, centre: &[f64]) -> Vec<f6
         let prediction = surface.predict(point);
         prediction.mean + curiosity * prediction.deviation
     };
+    let feasibility = Feasibility::of(&request.history);
     let mut random = sample::of_trial(request);
     let (mut best, mut best_worth) = (centre.to_vec(), worth(centre));
     for number in 0..MOVES {
         let length = radius * (SHORTEST_MOVE / radius).powf(number as f64 / MOVES as f64);
         let candidate = moved(&best, centre, radius, length, &mut random);
         let candidate_worth = worth(&candidate);
-        if candidate_worth > best_worth && !surrogate::likely_fails(&request.history, &candidate) {
+        if candidate_worth > best_worth && !feasibility.likely_fails(&candidate) {
             (best, best_worth) = (candidate, candidate_worth);
         }
     }

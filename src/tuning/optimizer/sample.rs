@@ -4,10 +4,10 @@ use super::{Request, stream};
 use crate::learn::lhs;
 use crate::learn::rng::Random;
 
-/// Of this many exploration samples, one lies around the heuristic.
-const LOCAL_EVERY: usize = 4;
-/// Standard deviation of a sample around the heuristic, as a share of an axis.
-const LOCAL_DEVIATION: f64 = 0.15;
+/// Coordinates closer than this are the same.
+const SAME: f64 = 1e-9;
+/// How far a knob that the formulas leave alone is explored around its baseline, as a share of its axis.
+const LOCAL_REACH: f64 = 0.3;
 
 /// Sample number `number` of a Latin hypercube of as many samples as the session has trials.
 pub fn latin_hypercube(request: &Request) -> Vec<f64> {
@@ -16,15 +16,19 @@ pub fn latin_hypercube(request: &Request) -> Vec<f64> {
     design_point(request, number - 1, samples)
 }
 
-/// Exploration sample `exploration_index` of a Latin hypercube of `exploration_total`; every fourth is drawn around
-/// the heuristic instead, where good configurations are.
+/// Exploration sample `exploration_index` of a Latin hypercube of `exploration_total` between the baseline and the far
+/// end of each axis, seen from the heuristic: the formulas know the direction better than the distance. A knob that they
+/// leave alone is moved around its baseline.
 pub fn exploration(request: &Request) -> Vec<f64> {
     let index = request.exploration_index;
-    if index % LOCAL_EVERY == LOCAL_EVERY - 1 {
-        let mut random = of_trial(request);
-        return request.heuristic.iter().map(|x| (x + LOCAL_DEVIATION * random.normal()).clamp(0.0, 1.0)).collect();
-    }
-    design_point(request, index, request.exploration_total.max(index + 1))
+    let sample = design_point(request, index, request.exploration_total.max(index + 1));
+    let axes = sample.iter().zip(request.baseline.iter().zip(&request.heuristic));
+    axes.map(|(share, (from, formula))| match formula - from {
+        up if up > SAME => from + share * (1.0 - from),
+        down if down < -SAME => from - share * from,
+        _ => (from + LOCAL_REACH * (2.0 * share - 1.0)).clamp(0.0, 1.0),
+    })
+    .collect()
 }
 
 /// A uniform sample.

@@ -62,8 +62,9 @@ fn session(seed: u64) -> Found {
             }
             (measurement.tps.0 / baseline_tps).ln()
         });
+        let level = measured.as_ref().map_or(0.0, |measurement| measurement.tps.0.ln());
         let (state, feasible) = (std::mem::replace(&mut request.state, next_state.clone()), measured.is_ok());
-        request.history.push(Observation { point, state, next_state, reward, feasible, kind: request.kind });
+        request.history.push(Observation { point, state, next_state, level, reward, feasible, kind: request.kind });
     }
     let best = incumbent(&request.history).unwrap();
     let share = |point: &[f64]| simulator.noise_free(point) / simulator.best_known();

@@ -6,6 +6,7 @@ fn observation(number: i32, reward: f64, kind: TrialKind) -> Observation {
         point: vec![0.1 * x, 0.5, 1.0 - 0.1 * x],
         state: vec![100.0 * x, x],
         next_state: vec![100.0 * (x + 1.0), x + 1.0],
+        level: reward,
         reward,
         feasible: true,
         kind,
@@ -117,5 +118,5 @@ fn a_failed_trial_is_neither_incumbent_nor_proposed_again() {
     request.history[3].feasible = false;
     assert_ne!(incumbent(&request.history), Some(3));
     let proposal = propose(&request).unwrap().point;
-    assert!(!surrogate::likely_fails(&request.history, &proposal), "{proposal:?}");
+    assert!(!feasibility::Feasibility::of(&request.history).likely_fails(&proposal), "{proposal:?}");
 }

@@ -162,7 +162,7 @@ fn search(rules: &Rules, heuristic: &Parameters, records: &[Record], elapsed_sec
     if rules.algorithm == Algorithm::Heuristic || told.len() >= rules.trials || elapsed_seconds >= rules.max_seconds {
         return None;
     }
-    if proposals_without_progress(rules, records) >= rules.patience {
+    if patience_is_over(rules, records) {
         return None;
     }
     let since_baseline = told.iter().rev().take_while(|r| !(r.is_baseline() && r.measurement().is_some())).count();
@@ -173,9 +173,9 @@ fn search(rules: &Rules, heuristic: &Parameters, records: &[Record], elapsed_sec
     if count(TrialKind::Explore) < exploration_total(rules) {
         return Some(Next::Propose(TrialKind::Explore));
     }
-    // Two steps of the policy, then one of local refinement.
+    // A step of the policy and one of local refinement in turns.
     let after = count(TrialKind::Policy) + count(TrialKind::Refine);
-    Some(Next::Propose(if after % 3 == 2 { TrialKind::Refine } else { TrialKind::Policy }))
+    Some(Next::Propose(if after % 2 == 1 { TrialKind::Refine } else { TrialKind::Policy }))
 }
 
 fn trailing_failures(records: &[Record]) -> usize {
@@ -187,14 +187,19 @@ fn trailing_failures(records: &[Record]) -> usize {
         .count()
 }
 
-/// Proposals since the incumbent was first measured.
-fn proposals_without_progress(rules: &Rules, records: &[Record]) -> usize {
-    let since = Scores::new(rules.metric, records).incumbent().map_or(0, |best| best.first_trial);
-    records
-        .iter()
-        .filter(|r| r.number > since && r.outcome != Outcome::Interrupted)
-        .filter(|r| matches!(r.kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine))
-        .count()
+/// As many proposals as patience allows were measured since the incumbent was first.
+fn patience_is_over(rules: &Rules, records: &[Record]) -> bool {
+    let proposals = |since: i32| {
+        records
+            .iter()
+            .filter(|r| r.number > since && r.outcome != Outcome::Interrupted)
+            .filter(|r| matches!(r.kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine))
+            .count()
+    };
+    // The incumbent takes a regression over all trials: it is asked for only when it matters.
+    proposals(0) >= rules.patience
+        && proposals(Scores::new(rules.metric, records).incumbent().map_or(0, |best| best.first_trial))
+            >= rules.patience
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! How good each trial of the search was, and which configuration is the best so far.
 
-use std::collections::BTreeMap;
-
 use super::Record;
+use crate::learn::gaussian::{GaussianProcess, Row};
 use crate::tuning::crd::{ObjectiveMetric, TrialKind};
 use crate::tuning::measurement::{Measurement, Parameters};
 use crate::tuning::objective;
@@ -23,7 +22,7 @@ pub struct Incumbent<'a> {
     pub first_trial: i32,
     /// Its last trial.
     pub last_trial: i32,
-    /// Mean of its trials' log gains.
+    /// Its expected log gain over the baseline, given every measurement of the search.
     pub log_gain: f64,
     /// Knobs that differ from the baseline.
     pub parameters: &'a Parameters,
@@ -34,6 +33,7 @@ pub struct Incumbent<'a> {
 /// The scores of the search's measured trials.
 #[derive(Clone, Debug)]
 pub struct Scores<'a> {
+    metric: ObjectiveMetric,
     scored: Vec<(&'a Record, &'a Measurement, f64)>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Scores<'a> {
                 Some((record, measurement, gain))
             })
             .collect();
-        Self { scored }
+        Self { metric, scored }
     }
 
     /// The score of one trial.
@@ -65,27 +65,36 @@ impl<'a> Scores<'a> {
             .map(|(_, _, log_gain)| Score { number, log_gain: *log_gain })
     }
 
-    /// The configuration with the best mean gain that is not the baseline. A censored run never makes an incumbent.
+    /// The configuration that is not the baseline with the highest expected gain, given all measurements together: the
+    /// highest single measurement is mostly the luckiest. A censored run never makes an incumbent.
     pub fn incumbent(&self) -> Option<Incumbent<'a>> {
-        let mut by_configuration: BTreeMap<&Parameters, Vec<&(&'a Record, &'a Measurement, f64)>> = BTreeMap::new();
-        for entry @ (record, measurement, _) in &self.scored {
-            if !record.is_baseline() && !record.parameters.is_empty() && !measurement.censored {
-                by_configuration.entry(&record.parameters).or_default().push(entry);
-            }
-        }
-        by_configuration
-            .into_values()
-            .filter_map(|runs| {
-                let (first, last) = (runs.first()?, runs.last()?);
-                Some(Incumbent {
-                    first_trial: first.0.number,
-                    last_trial: last.0.number,
-                    log_gain: runs.iter().map(|(_, _, gain)| gain).sum::<f64>() / runs.len() as f64,
-                    parameters: &last.0.parameters,
-                    measurement: last.1,
-                })
-            })
-            .max_by(|a, b| a.log_gain.total_cmp(&b.log_gain))
+        let surface = self.surface()?;
+        let candidates = self.scored.iter().filter(|(record, measurement, _)| {
+            !record.is_baseline() && !record.parameters.is_empty() && !measurement.censored
+        });
+        let expected = |(record, ..): &(&Record, _, _)| surface.predict(&record.point).mean;
+        let best = candidates.max_by(|a, b| expected(a).total_cmp(&expected(b)))?;
+        let baseline = self.scored.iter().find(|(record, ..)| record.is_baseline())?;
+        let mut runs = self.scored.iter().filter(|(record, ..)| record.parameters == best.0.parameters);
+        let first = runs.next()?;
+        let last = runs.next_back().unwrap_or(first);
+        Some(Incumbent {
+            first_trial: first.0.number,
+            last_trial: last.0.number,
+            log_gain: expected(best) - expected(baseline),
+            parameters: &last.0.parameters,
+            measurement: last.1,
+        })
+    }
+
+    /// The levels of the search's trials over the space.
+    fn surface(&self) -> Option<GaussianProcess> {
+        let row = |(record, measurement, _): &(&Record, &Measurement, f64)| Row {
+            point: record.point.clone(),
+            target: objective::level(self.metric, measurement),
+            at: f64::from(record.number),
+        };
+        GaussianProcess::fit(&self.scored.iter().map(row).collect::<Vec<_>>())
     }
 
     /// The configuration and the log gain of every scored trial.

@@ -57,11 +57,13 @@ impl Course {
                 Assignment { kind, arm: None, parameters }
             }
         };
+        let mut complete = self.space.baseline();
+        complete.extend(parameters.clone());
         let mut record = Record {
             number: self.records.len() as i32 + 1,
             kind,
             arm,
-            point: Vec::new(),
+            point: self.space.encode(&complete),
             parameters,
             outcome: Outcome::Interrupted,
         };
@@ -109,7 +111,7 @@ fn wal_matters(record: &Record, random: &mut Random) -> Outcome {
 #[test]
 fn a_space_without_effect_is_hardly_ever_recommended() {
     let noise = |_: &Record, random: &mut Random| measured(0.05 * random.normal());
-    let sessions = 300;
+    let sessions = 100;
     let recommended = (0..sessions).filter(|seed| {
         let conclusion = Course::new(*seed, noise).run();
         assert_eq!(conclusion.recommended.is_some(), conclusion.outcome == SessionOutcome::Improved);
