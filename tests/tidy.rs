@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Files of a room that do IO.
 const IO_FILES: &[&str] = &["observe", "act", "measure"];
-const ROOMS: &[&str] = &["instance", "tuning"];
+const ROOMS: &[&str] = &["instance", "tuning", "anomaly"];
 /// What a file that decides must not know: the outside, the clock, chance.
 const IMPURE: &[&str] = &[
     "crate::world",
