@@ -1,6 +1,7 @@
 //! AnomalyDetector: what is normal for a database, that something is not, since when, and what moved.
 
 pub mod alarm;
+pub mod drawing;
 pub mod incident;
 pub mod matrix;
 pub mod model;

@@ -1,0 +1,72 @@
+//! `howdah anomaly`: a detector without Kubernetes, from and to files.
+
+mod explain;
+mod score;
+pub(super) mod table;
+mod train;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+use crate::anomaly::model::Model;
+
+/// What a detector does.
+#[derive(Debug, Subcommand)]
+pub enum Anomaly {
+    /// Learns what is normal from files.
+    Train(train::Train),
+    /// Scores the rows of files.
+    Score(score::Score),
+    /// Draws an incident.
+    Explain(explain::Explain),
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// What went wrong, in a sentence.
+pub fn run(anomaly: Anomaly) -> Result<ExitCode> {
+    match anomaly {
+        Anomaly::Train(train) => train::run(&train)?,
+        Anomaly::Score(score) => score::run(&score)?,
+        Anomaly::Explain(explain) => explain::run(&explain)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files and their columns.
+#[derive(Clone, Debug, Args)]
+struct Input {
+    /// CSV files, also gzipped ones: rows of numeric columns. Each file is a run of its own.
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    input: Vec<PathBuf>,
+    /// The time column: Unix seconds or milliseconds, RFC 3339, or date and time in UTC. Without it, a column named
+    /// time or timestamp; without that, rows lie 15 seconds apart.
+    #[arg(long, value_name = "COLUMN")]
+    time: Option<String>,
+    /// A column that tells separate runs apart: no baseline crosses their border.
+    #[arg(long, value_name = "COLUMN")]
+    group: Option<String>,
+    /// Columns that are left out.
+    #[arg(long, num_args = 1.., value_name = "COLUMN")]
+    ignore: Vec<String>,
+}
+
+impl Input {
+    fn columns(&self) -> table::Columns {
+        table::Columns { time: self.time.clone(), group: self.group.clone(), ignore: self.ignore.clone() }
+    }
+
+    /// The rows that a model knows.
+    fn read_for(&self, model: &Model) -> Result<table::Table> {
+        table::read(&self.input, &self.columns(), Some(&model.metrics))
+    }
+}
+
+fn load(path: &Path) -> Result<Model> {
+    let bytes = std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
+    Model::load(&bytes).with_context(|| path.display().to_string())
+}
