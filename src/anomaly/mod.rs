@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod drawing;
+pub mod faults;
 pub mod incident;
 pub mod matrix;
 pub mod model;
@@ -15,3 +16,6 @@ pub mod threshold;
 pub mod train;
 pub mod watch;
 pub mod window;
+
+#[cfg(test)]
+mod tests;

@@ -44,19 +44,10 @@ pub struct Anomaly {
 /// Where the normal rows come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fit {
-    /// The day without faults: all faults are judged.
+    /// The day without faults.
     OtherDay,
-    /// The rows before the first half of each fault's runs; the second half is judged.
+    /// The rows before the first half of each cause's faults.
     Earlier,
-}
-
-/// Where a run begins for a detector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    /// Each fault with the rows before it: half a minute of recent past.
-    Fault,
-    /// All faults of a kind, one after another, as a detector in operation sees them.
-    Session,
 }
 
 /// A method on all judged runs.
@@ -81,15 +72,14 @@ pub fn run(options: &Anomaly) -> Result<bool> {
         FAULTS.iter().map(|cause| Ok(read(&directory, cause)?.1)).collect::<Result<Vec<_>>>()?.concat();
     // A row lasts five seconds: what lasts for three rows of five is raised at once.
     let alarm = Settings { min_duration_ms: 0, cooldown_ms: 0, merge_gap_ms: 0, ..Settings::default() };
+    let (earlier, later) = halves(&faults);
     let mut kept = true;
     for fit in &options.fit {
         let (fitted, judged) = match fit {
-            Fit::OtherDay => (normal.clone(), faults.clone()),
-            Fit::Earlier => halves(&faults),
+            Fit::OtherDay => (normal.clone(), later.clone()),
+            Fit::Earlier => (earlier.clone(), later.clone()),
         };
-        for scope in [Scope::Fault, Scope::Session] {
-            kept &= compare(options, *fit, scope, &names, &fitted, &judged, &alarm)?;
-        }
+        kept &= compare(options, *fit, &names, &fitted, &judged, &alarm)?;
         causes::print(&names, &fitted, &judged, &alarm)?;
     }
     if !options.no_speed {
@@ -113,7 +103,6 @@ fn halves(runs: &[Run]) -> (Vec<Run>, Vec<Run>) {
 fn compare(
     options: &Anomaly,
     fit: Fit,
-    scope: Scope,
     names: &[String],
     fitted: &[Run],
     judged: &[Run],
@@ -123,7 +112,7 @@ fn compare(
     let in_fault = rows.clone().filter(|row| row.phase == Phase::Fault).count() as f64;
     let prevalence = in_fault / rows.filter(|row| row.phase != Phase::After).count() as f64;
     println!(
-        "\n{SET}, normal rows: {fit:?}; a run is a {scope:?}; {} faults, {:.0} % of judged rows are in one; {} seeds, {}.",
+        "\n{SET}, normal rows: {fit:?}; {} faults (the second half of each cause's), {:.0} % of judged rows are in one; {} seeds, {}.",
         judged.len(),
         prevalence * 100.0,
         options.seeds,
@@ -139,7 +128,7 @@ fn compare(
         let seeds =
             if matches!(method, Method::Autoencoder | Method::Forest | Method::Random) { options.seeds } else { 1 };
         let results: Vec<Measured> = (0..seeds)
-            .map(|seed| Ok(evaluate(detector(method, names, fitted, seed + 1, alarm)?, scope, judged, alarm)))
+            .map(|seed| Ok(evaluate(detector(method, names, fitted, seed + 1, alarm)?, judged, alarm)))
             .collect::<Result<_>>()?;
         let mean = |value: fn(&Measured) -> f64| results.iter().map(value).sum::<f64>() / seeds as f64;
         let delays: Vec<f64> = results.iter().flat_map(|result| result.delays.clone()).collect();
@@ -176,18 +165,15 @@ fn compare(
 }
 
 /// Runs a detector over all runs.
-fn evaluate(mut detector: Detector, scope: Scope, runs: &[Run], settings: &Settings) -> Measured {
+fn evaluate(mut detector: Detector, runs: &[Run], settings: &Settings) -> Measured {
     let mut judged: Vec<Judged> = Vec::new();
     let mut result = Measured::default();
     let (mut caught, mut false_runs, mut normal, mut false_rows) = (0.0, 0.0, 0.0, 0.0);
     let mut attributed = 0.0;
-    let mut alarm = Alarm::new(settings.clone());
-    for (index, run) in runs.iter().enumerate() {
-        let follows = index > 0 && runs[index - 1].cause == run.cause;
-        if scope == Scope::Fault || !follows {
-            detector.restart();
-            alarm = Alarm::new(settings.clone());
-        }
+    for run in runs {
+        // Each fault with the rows before it is a run of its own: half a minute of recent past.
+        detector.restart();
+        let mut alarm = Alarm::new(settings.clone());
         let mut scores: Judged = Vec::new();
         let (mut onset, mut stood, mut stood_before, mut raised) = (None, false, false, None);
         let (mut last_before, mut worst): (Option<Scored>, Option<Scored>) = (None, None);
