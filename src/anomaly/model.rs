@@ -21,9 +21,10 @@ use crate::learn::dense::{Dense, Layer};
 
 /// Version of the file. One that is newer is refused; so is an older one, since training anew is cheap.
 const VERSION: u32 = 1;
-/// Keys of the header.
+/// Key of the header: a single one, since several would be written in any order. Its text is a SHA-256 in hexadecimal
+/// digits, then the content as JSON.
 const CONTENT: &str = "howdah-anomaly";
-const DIGEST: &str = "sha256";
+const DIGITS: usize = 64;
 
 /// What reconstructs normal rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +175,7 @@ impl Model {
             tensors.push((format!("{index}.bias"), Stored::new(&layer.bias)));
         }
         let digest = digest(&content, tensors.iter().map(|(_, tensor)| tensor.bytes.as_slice()));
-        let header = HashMap::from([(CONTENT.to_owned(), content), (DIGEST.to_owned(), digest)]);
+        let header = HashMap::from([(CONTENT.to_owned(), digest + &content)]);
         serialize(tensors, &Some(header)).map_err(|error| unwritten(error.to_string()))
     }
 
@@ -185,9 +186,9 @@ impl Model {
     pub fn load(bytes: &[u8]) -> Result<Self, ModelError> {
         let damaged = |what: &str| ModelError::Damaged(what.to_owned());
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error.to_string()))?;
-        let header = header.metadata().as_ref();
-        let text = |key: &str| header.and_then(|all| all.get(key)).ok_or_else(|| damaged("it has no header of ours"));
-        let (content, expected) = (text(CONTENT)?, text(DIGEST)?);
+        let text = header.metadata().as_ref().and_then(|all| all.get(CONTENT));
+        let (expected, content) =
+            text.and_then(|text| text.split_at_checked(DIGITS)).ok_or_else(|| damaged("it has no header of ours"))?;
         let broken = |error: serde_json::Error| ModelError::Damaged(error.to_string());
         let Version { version } = serde_json::from_str(content).map_err(broken)?;
         if version != VERSION {
@@ -202,7 +203,7 @@ impl Model {
                 tensors.push(tensor.data().to_vec());
             }
         }
-        if digest(content, tensors.iter().map(Vec::as_slice)) != *expected {
+        if digest(content, tensors.iter().map(Vec::as_slice)) != expected {
             return Err(damaged("its checksum does not match"));
         }
         let numbers = |bytes: &[u8]| -> Vec<f32> {

@@ -263,6 +263,11 @@ pub(super) fn combine(parts: &[f64]) -> f64 {
     (parts.iter().sum::<f64>() / count + largest).sqrt()
 }
 
+/// The highest number that [`combine`] gives.
+pub(super) fn highest() -> f64 {
+    (2.0 * MOST).sqrt()
+}
+
 /// Exponentially weighted moving average.
 pub(super) fn smooth(before: Option<f64>, score: f64) -> f64 {
     before.map_or(score, |before| before + SMOOTHING * (score - before))

@@ -6,9 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::scale::quantile;
 
 /// Peaks are what exceeds this quantile.
-const PEAKS_FROM: f64 = 0.98;
+const PEAKS_FROM: f64 = 0.95;
 /// Peaks that a tail is fitted to; below, the empirical quantile decides.
 const FEWEST_PEAKS: usize = 500;
+/// What the budget allows more rarely than the scores can show is put above the largest of them, which is exceeded again
+/// as often as it was seen, by this share of what remains up to the highest score that there can be.
+const BEYOND: f64 = 0.15;
+/// No threshold is closer to the highest possible score than this share of what remains above the largest one seen: a
+/// threshold that nothing can reach is none.
+const REACHABLE: f64 = 0.5;
 const WEEK_MS: f64 = 7.0 * 24.0 * 3_600_000.0;
 
 /// How a threshold was found.
@@ -35,14 +41,16 @@ pub struct Threshold {
 
 /// The threshold that `alarms_per_week` of the held-out runs would exceed. `runs` are the levels at which an alarm would
 /// be raised, row after row and run after run, all of normal rows that no fit has seen; `step_ms` lies between two of
-/// them. None without any.
+/// them. `ceiling` is the highest score that there can be. None without any.
 ///
 /// Levels above the threshold that follow each other are one alarm, not several: the budget is of those.
-pub fn calibrate(runs: &[Vec<f64>], step_ms: i64, alarms_per_week: f64) -> Option<Threshold> {
+pub fn calibrate(runs: &[Vec<f64>], step_ms: i64, alarms_per_week: f64, ceiling: f64) -> Option<Threshold> {
     let mut levels: Vec<f64> = runs.iter().flatten().copied().collect();
     levels.sort_by(f64::total_cmp);
     let scores = levels.len();
     let begin = quantile(&levels, PEAKS_FROM)?;
+    let largest = *levels.last()?;
+    let above_largest = |share: f64| largest + share * (ceiling - largest).max(0.0);
     let peaks: Vec<f64> = levels.iter().filter(|level| **level > begin).map(|level| level - begin).collect();
     let clusters: usize = runs.iter().map(|run| episodes(run, begin)).sum();
     let rows_per_week = WEEK_MS / step_ms as f64;
@@ -53,9 +61,10 @@ pub fn calibrate(runs: &[Vec<f64>], step_ms: i64, alarms_per_week: f64) -> Optio
         let (shape, scale) = fit_tail(&peaks);
         let ratio = share * scores as f64 / peaks.len() as f64;
         let above = if shape.abs() < 1e-6 { -scale * ratio.ln() } else { scale / shape * (ratio.powf(-shape) - 1.0) };
-        (Method::PeaksOverThreshold, begin + above.max(0.0))
+        (Method::PeaksOverThreshold, (begin + above.max(0.0)).min(above_largest(REACHABLE)))
     } else {
-        (Method::EmpiricalQuantile, quantile(&levels, 1.0 - share)?)
+        let rare = share * (scores as f64) < 1.0;
+        (Method::EmpiricalQuantile, if rare { above_largest(BEYOND) } else { quantile(&levels, 1.0 - share)? })
     };
     Some(Threshold { score, method, tail_points: peaks.len(), scores })
 }
@@ -112,7 +121,7 @@ mod tests {
         // Two weeks of a row in 15 seconds calibrate two alarms a week; twenty other weeks judge.
         let week = 7 * 24 * 240;
         for seed in 0..3 {
-            let threshold = calibrate(&[noise(2 * week, seed)], 15_000, 2.0).unwrap();
+            let threshold = calibrate(&[noise(2 * week, seed)], 15_000, 2.0, 20.0).unwrap();
             assert_eq!(threshold.method, Method::PeaksOverThreshold);
             let alarms = episodes(&noise(20 * week, 100 + seed), threshold.score);
             assert!((8..=120).contains(&alarms), "{alarms} alarms in 20 weeks of a budget of 40");
@@ -121,10 +130,13 @@ mod tests {
 
     #[test]
     fn few_rows_are_counted() {
-        let threshold = calibrate(&[noise(1000, 1)], 15_000, 2.0).unwrap();
-        assert_eq!((threshold.method, threshold.tail_points), (Method::EmpiricalQuantile, 20));
+        let threshold = calibrate(&[noise(1000, 1)], 15_000, 2.0, 20.0).unwrap();
+        assert_eq!((threshold.method, threshold.tail_points), (Method::EmpiricalQuantile, 50));
         let most = noise(1000, 1).into_iter().fold(f64::MIN, f64::max);
-        assert!(threshold.score <= most && threshold.score > 0.9 * most);
-        assert_eq!(calibrate(&[], 15_000, 2.0), None);
+        assert!(threshold.score > most && threshold.score < 20.0, "{threshold:?} {most}");
+        // A budget that the scores can show is counted in them.
+        let generous = calibrate(&[noise(1000, 1)], 15_000, 500.0, 20.0).unwrap();
+        assert!(generous.score < most, "{generous:?} {most}");
+        assert_eq!(calibrate(&[], 15_000, 2.0, 20.0), None);
     }
 }

@@ -440,7 +440,7 @@ impl Fitted<'_> {
         let loss = model.variances.iter().sum::<f64>() / width as f64;
         let runs = self.levels(&model, matrix, &held);
         // Fewer held-out rows than an alarm looks at can't be: there are at least 36.
-        if let Some(threshold) = threshold::calibrate(&runs, matrix.step_ms(), budget) {
+        if let Some(threshold) = threshold::calibrate(&runs, matrix.step_ms(), budget, score::highest()) {
             model.threshold = threshold;
         }
         model.threshold.score = model.threshold.score.max(f64::MIN_POSITIVE);

@@ -10,6 +10,7 @@ use crate::anomaly::alarm::Settings;
 use crate::anomaly::matrix::Matrix;
 use crate::anomaly::model::{Model, ModelType};
 use crate::anomaly::pipeline::Stream;
+use crate::anomaly::scale::CLIP;
 use crate::anomaly::score::{Scored, Scorer};
 use crate::anomaly::threshold;
 use crate::anomaly::train::{Options, train};
@@ -86,11 +87,11 @@ pub fn detector(method: Method, names: &[String], runs: &[Run], seed: u64, alarm
         Method::Forest => {
             let model = model(ModelType::Pca, false)?;
             let forest = Forest::grow(&scaled(&model, &rows)[..rows.rows() * 7 / 10], seed);
-            levels(model, &rows, Box::new(move |row| forest.score(row)), alarm)?
+            levels(model, &rows, Box::new(move |row| forest.score(row)), 1.0, alarm)?
         }
         Method::LargestZ => {
             let largest = |row: &[f32]| row.iter().fold(0.0, |most, z| f64::from(z.abs()).max(most));
-            levels(model(ModelType::Pca, false)?, &rows, Box::new(largest), alarm)?
+            levels(model(ModelType::Pca, false)?, &rows, Box::new(largest), CLIP, alarm)?
         }
         Method::StaticAlerts => Detector::Limits(
             LIMITS
@@ -101,19 +102,19 @@ pub fn detector(method: Method, names: &[String], runs: &[Run], seed: u64, alarm
         Method::Random => {
             let mut random = Random::new(seed, 9);
             let scores: Vec<f64> = (0..rows.rows() * 3 / 10).map(|_| random.uniform()).collect();
-            Detector::Random { random, threshold: calibrated(&scores, alarm)? }
+            Detector::Random { random, threshold: calibrated(&scores, 1.0, alarm)? }
         }
     })
 }
 
-fn levels(model: Model, rows: &Matrix, score: Box<LevelScore>, alarm: &Settings) -> Result<Detector> {
+fn levels(model: Model, rows: &Matrix, score: Box<LevelScore>, ceiling: f64, alarm: &Settings) -> Result<Detector> {
     let held: Vec<f64> = scaled(&model, rows)[rows.rows() * 7 / 10..].iter().map(|row| score(row)).collect();
-    let threshold = calibrated(&held, alarm)?;
+    let threshold = calibrated(&held, ceiling, alarm)?;
     Ok(Detector::Levels { stream: model.pipeline.stream(), model: Box::new(model), score, threshold })
 }
 
 /// The threshold that ours gets: of the k-th largest of the last n scores, from the same budget.
-fn calibrated(held: &[f64], alarm: &Settings) -> Result<f64> {
+fn calibrated(held: &[f64], ceiling: f64, alarm: &Settings) -> Result<f64> {
     let level = |window: &[f64]| {
         let mut sorted = window.to_vec();
         sorted.sort_by(|a, b| b.total_cmp(a));
@@ -121,7 +122,7 @@ fn calibrated(held: &[f64], alarm: &Settings) -> Result<f64> {
     };
     let run: Vec<f64> = held.windows(alarm.of).map(level).collect();
     let budget = Options::default().false_alarms_per_week;
-    Ok(threshold::calibrate(&[run], super::data::STEP_MS, budget).context("too few rows to calibrate")?.score)
+    Ok(threshold::calibrate(&[run], super::data::STEP_MS, budget, ceiling).context("too few rows to calibrate")?.score)
 }
 
 fn scaled(model: &Model, rows: &Matrix) -> Vec<Vec<f32>> {
