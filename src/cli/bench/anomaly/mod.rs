@@ -79,7 +79,12 @@ pub fn run(options: &Anomaly) -> Result<bool> {
             Fit::OtherDay => (normal.clone(), later.clone()),
             Fit::Earlier => (earlier.clone(), later.clone()),
         };
-        kept &= compare(options, *fit, &names, &fitted, &judged, &alarm)?;
+        let better = compare(options, *fit, &names, &fitted, &judged, &alarm)?;
+        // The promise is for faults on days that were not used for fitting.
+        if *fit == Fit::OtherDay {
+            println!("Ours beats principal components on levels in recall and in false alarms: {}", verdict(better));
+            kept &= better;
+        }
         causes::print(&names, &fitted, &judged, &alarm)?;
     }
     if !options.no_speed {
@@ -100,6 +105,7 @@ fn halves(runs: &[Run]) -> (Vec<Run>, Vec<Run>) {
     (first, second)
 }
 
+/// Prints a table; whether the first method beats principal components on levels in recall and in false alarms.
 fn compare(
     options: &Anomaly,
     fit: Fit,
@@ -123,7 +129,7 @@ fn compare(
         "", "AUROC", "VUS-PR", "recall", "rows false", "runs false", "delay", "p90", "AC@1 (pre)", "AC@3 (pre)"
     );
     let mut ours: Option<Measured> = None;
-    let mut kept = true;
+    let mut better = true;
     for method in ALL {
         let seeds =
             if matches!(method, Method::Autoencoder | Method::Forest | Method::Random) { options.seeds } else { 1 };
@@ -156,12 +162,11 @@ fn compare(
         if method == Method::PcaOnLevels
             && let Some(ours) = &ours
         {
-            kept = ours.recall > result.recall && ours.false_rows < result.false_rows;
+            better = ours.recall > result.recall && ours.false_rows < result.false_rows;
         }
         ours.get_or_insert(result);
     }
-    println!("Ours beats principal components on levels in recall and in false alarms: {}", verdict(kept));
-    Ok(kept)
+    Ok(better)
 }
 
 /// Runs a detector over all runs.
