@@ -70,7 +70,11 @@ impl AnomalyMetrics {
         );
         gauge("howdah_anomaly_anomalous_seconds", "How long the open anomaly has lasted", &metrics.anomalous_seconds);
         registry.register("howdah_anomaly_rows_scored", "Rows that were scored", metrics.scored.clone());
-        registry.register("howdah_anomaly_rows_skipped", "Rows that were not scored, by reason", metrics.skipped.clone());
+        registry.register(
+            "howdah_anomaly_rows_skipped",
+            "Rows that were not scored, by reason",
+            metrics.skipped.clone(),
+        );
         metrics
     }
 
