@@ -41,7 +41,8 @@ const NOT_BY_DEFAULT: &[&str] = &[
     "vacuum_count",
 ];
 /// Features of the machine that a container may not show.
-const NOT_EVERYWHERE: &[&str] = &["node_pressure_cpu", "node_pressure_io", "node_pressure_memory", "node_filesystem_available"];
+const NOT_EVERYWHERE: &[&str] =
+    &["node_pressure_cpu", "node_pressure_io", "node_pressure_memory", "node_filesystem_available"];
 
 /// A process that ends with the value.
 struct Running(Child);
@@ -151,7 +152,10 @@ async fn the_packs_are_read_from_the_real_exporters() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let stack = Stack::with_exporters().await;
     let client = stack.database.as_ref().unwrap().superuser().await;
-    client.batch_execute("CREATE TABLE t AS SELECT generate_series(1, 10000) AS n; SELECT count(*) FROM t").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE t AS SELECT generate_series(1, 10000) AS n; SELECT count(*) FROM t")
+        .await
+        .unwrap();
     sleep(Duration::from_secs(8)).await;
 
     let selector = [("database".to_owned(), "sh\"op".to_owned())].into();
@@ -207,7 +211,8 @@ async fn who_may_not_ask_and_what_is_not_there_are_told_apart() {
     let directory = TempDir::new().unwrap();
     let web = directory.path().join("web.yml");
     // The password is "secret".
-    fs::write(&web, "basic_auth_users: {howdah: $2b$04$l6jERK0vsNG5oLAwurX64uixL6ibwiX6plyAb/UMp85bxy4EFtpqm}\n").unwrap();
+    fs::write(&web, "basic_auth_users: {howdah: $2b$04$l6jERK0vsNG5oLAwurX64uixL6ibwiX6plyAb/UMp85bxy4EFtpqm}\n")
+        .unwrap();
     let stack = Stack::start("", &[format!("--web.config.file={}", web.display())], vec![], None);
     let ask = |access: Access| async move { Prometheus::new(&access, ANSWER_WITHIN).unwrap().now().await };
     let with = |password: &str| Access {
@@ -219,7 +224,9 @@ async fn who_may_not_ask_and_what_is_not_there_are_told_apart() {
         assert!(begin.elapsed() < PATIENCE, "{error}");
         sleep(Duration::from_millis(200)).await;
     }
-    let unauthorized = |answer: &Result<i64, PrometheusError>| matches!(answer, Err(PrometheusError::Unauthorized { status: 401, .. }));
+    let unauthorized = |answer: &Result<i64, PrometheusError>| {
+        matches!(answer, Err(PrometheusError::Unauthorized { status: 401, .. }))
+    };
     for access in [with("wrong"), Access::to(&stack.url)] {
         let answer = ask(access).await;
         assert!(unauthorized(&answer), "{answer:?}");

@@ -101,12 +101,7 @@ pub fn open(access: &Access) -> Result<Prometheus, Trouble> {
 ///
 /// # Errors
 /// `QueryRejected` with the name of the feature whose query is wrong, `DuplicateSeries`, or why there is no answer.
-pub async fn rows(
-    prometheus: &Prometheus,
-    watched: &[Watched],
-    range: (i64, i64),
-    step: i64,
-) -> Result<Rows, Trouble> {
+pub async fn rows(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {
     let series = match prometheus.range(&together(watched), range, step, watched.len()).await {
         Ok(series) => series,
         Err(PrometheusError::Rejected { message }) => return Err(culprit(prometheus, watched, range.1, &message).await),
@@ -120,8 +115,7 @@ pub async fn rows(
 /// Of a rejected expression, the feature that it was rejected for: each is asked for alone.
 async fn culprit(prometheus: &Prometheus, watched: &[Watched], at: i64, together: &str) -> Trouble {
     for feature in watched {
-        if let Err(PrometheusError::Rejected { message }) =
-            prometheus.range(&feature.expression, (at, at), 1, 1).await
+        if let Err(PrometheusError::Rejected { message }) = prometheus.range(&feature.expression, (at, at), 1, 1).await
         {
             let message = format!("the query of feature {}: {message}", feature.name);
             return Trouble::new(Reason::QueryRejected, message);

@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+pub mod anomaly;
 pub mod bench;
 pub mod benchmark;
 pub mod crds;
@@ -30,6 +31,9 @@ enum Command {
     Operator(operator::Arguments),
     /// Tunes a PostgreSQL server without Kubernetes.
     Tune(Box<tune::Tune>),
+    /// Learns what is normal for a database, and finds what is not.
+    #[command(subcommand)]
+    Anomaly(Box<anomaly::Command>),
     /// Measures a server once, as the benchmark's Job does.
     Benchmark(benchmark::Args),
     /// Measures Howdah itself: its optimizers, its learner, its operator.
@@ -55,6 +59,7 @@ impl Cli {
         match self.command {
             Command::Operator(arguments) => block_on(operator::run(arguments))?.map(done),
             Command::Tune(arguments) => block_on(tune::run(*arguments))?,
+            Command::Anomaly(command) => anomaly::run(*command),
             Command::Benchmark(arguments) => block_on(benchmark::run(arguments)),
             Command::Bench(bench) => bench::run(bench),
             Command::Crds(arguments) => crds::run(&arguments).map(done),

@@ -2,7 +2,6 @@
 
 pub mod http;
 pub mod kubernetes;
-pub mod notify;
 pub mod pgbench;
 pub mod postgres;
 pub mod prometheus;

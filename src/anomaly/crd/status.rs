@@ -73,6 +73,17 @@ pub enum State {
 impl State {
     /// Every state, as the metrics name them.
     pub const ALL: [Self; 5] = [Self::Learning, Self::Normal, Self::Anomalous, Self::Blind, Self::Suspended];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Learning => "Learning",
+            Self::Normal => "Normal",
+            Self::Anomalous => "Anomalous",
+            Self::Blind => "Blind",
+            Self::Suspended => "Suspended",
+        }
+    }
 }
 
 /// Which features there are. Lists are cut at 64 names.
@@ -170,6 +181,8 @@ pub struct TrainingStatus {
 /// Where a training is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TrainingState {
+    /// Its Job is to be made.
+    Due,
     /// Its Job runs.
     Running,
     /// Its model scores.
@@ -222,8 +235,9 @@ pub struct ContributionStatus {
     pub metric: String,
     /// Its value.
     pub now: Decimal,
-    /// What was expected.
-    pub expected: Decimal,
+    /// What was expected, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Decimal>,
     /// `Up` or `Down`.
     pub direction: String,
     /// Its share of the score, in percent.

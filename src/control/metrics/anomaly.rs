@@ -23,7 +23,7 @@ pub struct AnomalySample {
     /// State of the detector; one of `states`.
     pub state: &'static str,
     /// Every state.
-    pub states: &'static [&'static str],
+    pub states: Vec<&'static str>,
     /// Shares of the score by feature, largest first.
     pub contributions: Vec<(String, f64)>,
     /// When the model was trained, in seconds since 1970.
@@ -88,7 +88,7 @@ impl AnomalyMetrics {
             }
         }
         self.anomalous_seconds.get_or_create(&labels).set(sample.anomalous_seconds);
-        for state in sample.states {
+        for state in &sample.states {
             let value = if *state == sample.state { 1.0 } else { 0.0 };
             self.state.get_or_create(&with(&labels, "state", state)).set(value);
         }
@@ -168,7 +168,7 @@ mod tests {
             name: "orders".into(),
             score: Some(4.2),
             state: "Anomalous",
-            states: STATES,
+            states: STATES.to_vec(),
             contributions: contributions.iter().map(|(name, share)| ((*name).to_owned(), *share)).collect(),
             model_trained_at: Some(1e9),
             anomalous_seconds: 30.0,
