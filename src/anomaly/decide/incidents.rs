@@ -43,7 +43,7 @@ pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     if scoring.alarm == alarm::State::Quiet {
         *status = close_all(std::mem::take(status), scoring.time);
     }
-    status.incidents.sort_by(|a, b| b.since.0.cmp(&a.since.0));
+    status.incidents.sort_by_key(|incident| std::cmp::Reverse(incident.since.0));
     status.incidents.truncate(INCIDENTS);
 }
 
