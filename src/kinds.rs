@@ -95,6 +95,11 @@ pub fn all() -> Vec<Entry> {
     ]
 }
 
+/// Every permission of the operator in its own namespace, beside those in the namespaces that it watches.
+pub fn home_rules() -> Vec<Rule> {
+    control::kinds::lease_rules().into_iter().chain(anomaly::home_rules()).collect()
+}
+
 /// Every permission of the operator in the namespaces that it watches.
 pub fn rules() -> Vec<Rule> {
     let entries = all();

@@ -45,6 +45,16 @@ pub fn rules() -> Vec<Rule> {
     ]
 }
 
+/// What the room does in the operator's own namespace, where trainings run.
+pub fn home_rules() -> Vec<Rule> {
+    let why =
+        "A detector's training runs in the operator's own namespace, after the pattern of the operator's own pod.";
+    vec![
+        Rule::new("batch", &["jobs"], &["get", "create", "delete", "patch"], why),
+        Rule::new("", &["pods"], &["list"], why),
+    ]
+}
+
 /// The annotation that names an incident's cause: `INCIDENT=cause`, or only the cause for the newest; several are
 /// separated by `;`.
 pub const CAUSE_ANNOTATION: &str = "howdah.dev/cause";

@@ -11,6 +11,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::act::{self, Outcome};
+use super::alarm;
 use super::coincidence;
 use super::crd::{AnomalyDetector, FeatureKind, ModelStatus, State, TrainingState};
 use super::decide::{self, Decision};
@@ -152,8 +153,13 @@ impl Surroundings {
         }
         let uid = facts.detector.uid().unwrap_or_default();
         facts.alerted = self.memory.lock().get(&uid).and_then(|kept| kept.alerted.clone());
-        if facts.detector.metadata.deletion_timestamp.is_some() || facts.detector.spec.suspend {
+        if facts.detector.metadata.deletion_timestamp.is_some() {
             self.memory.lock().remove(&uid);
+            return facts;
+        }
+        if facts.detector.spec.suspend {
+            self.memory.lock().remove(&uid);
+            self.tell(&facts);
             return facts;
         }
         facts.trainer = self.own_pod().await.map(drop);
@@ -166,6 +172,7 @@ impl Surroundings {
                 facts.data = Err(trouble);
             }
         }
+        self.tell(&facts);
         facts
     }
 
@@ -275,7 +282,6 @@ impl Surroundings {
         let (watching, (scoring, counted)) = judged.await.map_err(gone)?;
         let (namespace, name) = (detector.namespace().unwrap_or_default(), detector.name_any());
         self.metrics.anomaly.count(&namespace, &name, counted.scored, &counted.skipped);
-        self.tell(detector, model, &scoring);
         let found = watching.found();
         let named = |wanted: bool| {
             let those = watched.iter().zip(&found).filter(move |(_, found)| **found == wanted);
@@ -338,26 +344,35 @@ impl Surroundings {
         changes
     }
 
-    fn tell(&self, detector: &AnomalyDetector, model: &ModelStatus, scoring: &Scoring) {
-        let standing = scoring.alarm != super::alarm::State::Quiet;
-        let state = match (standing, &scoring.skipped) {
-            (true, _) => State::Anomalous,
-            (false, None) => State::Normal,
-            (false, Some(_)) => State::Blind,
+    fn tell(&self, facts: &Facts) {
+        let status = facts.detector.status.as_ref();
+        let model = status.and_then(|status| status.model.as_ref());
+        let scoring = facts.scored();
+        let alarm = scoring.map(|scoring| scoring.alarm).unwrap_or_default();
+        let state = match (alarm, scoring) {
+            _ if facts.detector.spec.suspend => State::Suspended,
+            (alarm::State::Standing { .. } | alarm::State::BaselineShifted { .. }, _) => State::Anomalous,
+            (alarm::State::Quiet, Some(scoring)) if scoring.skipped.is_none() => State::Normal,
+            (alarm::State::Quiet, _) if model.is_none() => State::Learning,
+            (alarm::State::Quiet, _) => State::Blind,
         };
-        let begin = match scoring.alarm {
-            super::alarm::State::Quiet => scoring.time,
-            super::alarm::State::Standing { since } | super::alarm::State::BaselineShifted { since } => since,
+        let anomalous_ms = match alarm {
+            alarm::State::Quiet => 0,
+            alarm::State::Standing { since } | alarm::State::BaselineShifted { since } => {
+                scoring.map_or(0, |scoring| scoring.time - since)
+            }
         };
+        let contributions = scoring.map(|scoring| scoring.contributions.as_slice()).unwrap_or_default();
         self.metrics.anomaly.set(&AnomalySample {
-            namespace: detector.namespace().unwrap_or_default(),
-            name: detector.name_any(),
-            score: scoring.score,
+            namespace: facts.detector.namespace().unwrap_or_default(),
+            name: facts.detector.name_any(),
+            // A score that is no longer made is no score.
+            score: scoring.filter(|scoring| scoring.skipped.is_none()).and_then(|scoring| scoring.score),
             state: state.word(),
             states: State::ALL.map(State::word).to_vec(),
-            contributions: scoring.contributions.iter().map(|one| (one.metric.clone(), one.share)).collect(),
-            model_trained_at: Some(model.trained_at.0.as_millisecond() as f64 / 1000.0),
-            anomalous_seconds: (scoring.time - begin) as f64 / 1000.0,
+            contributions: contributions.iter().map(|one| (one.metric.clone(), one.share)).collect(),
+            model_trained_at: model.map(|model| model.trained_at.0.as_second() as f64),
+            anomalous_seconds: anomalous_ms as f64 / 1000.0,
         });
     }
 }

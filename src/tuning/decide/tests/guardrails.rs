@@ -75,11 +75,9 @@ fn each_mishap_aborts_its_trial_with_its_reason_and_the_tuning_goes_on() {
 #[test]
 fn an_anomaly_that_begins_in_a_trial_aborts_it() {
     // One that stood before the trial began is not the trial's, and the baseline is at no fault.
-    for (kind, begins_before, aborts) in [
-        (TrialKind::Explore, false, true),
-        (TrialKind::Explore, true, false),
-        (TrialKind::Baseline, false, false),
-    ] {
+    for (kind, begins_before, aborts) in
+        [(TrialKind::Explore, false, true), (TrialKind::Explore, true, false), (TrialKind::Baseline, false, false)]
+    {
         let mut model = tuning(5, "Recommend", "Never", Way::Key);
         let before = model.now();
         let trial = until_measuring(&mut model, Some(kind));
