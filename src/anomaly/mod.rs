@@ -6,6 +6,7 @@ pub mod answer;
 pub mod coincidence;
 pub mod crd;
 pub mod decide;
+pub mod drawing;
 pub mod facts;
 pub mod features;
 pub mod fetch;

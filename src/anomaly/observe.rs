@@ -418,7 +418,7 @@ pub async fn trials(client: &Client, namespace: &str, instance: &str) -> Result<
 }
 
 /// What people labelled, as the recorder wants it.
-fn signatures(detector: &AnomalyDetector) -> Vec<Signature> {
+pub fn signatures(detector: &AnomalyDetector) -> Vec<Signature> {
     let learnt = detector.status.iter().flat_map(|status| &status.signatures);
     learnt
         .map(|learnt| Signature {

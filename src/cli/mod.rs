@@ -31,11 +31,11 @@ enum Command {
     Operator(operator::Arguments),
     /// Tunes a PostgreSQL server without Kubernetes.
     Tune(Box<tune::Tune>),
-    /// Learns what is normal for a database, and finds what is not.
-    #[command(subcommand)]
-    Anomaly(Box<anomaly::Command>),
     /// Measures a server once, as the benchmark's Job does.
     Benchmark(benchmark::Args),
+    /// Learns what is normal for a database from files, and says what is not.
+    #[command(subcommand)]
+    Anomaly(anomaly::Anomaly),
     /// Measures Howdah itself: its optimizers, its learner, its operator.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -59,8 +59,8 @@ impl Cli {
         match self.command {
             Command::Operator(arguments) => block_on(operator::run(arguments))?.map(done),
             Command::Tune(arguments) => block_on(tune::run(*arguments))?,
-            Command::Anomaly(command) => anomaly::run(*command),
             Command::Benchmark(arguments) => block_on(benchmark::run(arguments)),
+            Command::Anomaly(anomaly) => anomaly::run(anomaly),
             Command::Bench(bench) => bench::run(bench),
             Command::Crds(arguments) => crds::run(&arguments).map(done),
             Command::Reference => {

@@ -37,7 +37,7 @@ const SHIFTED_MS: i64 = 48 * 3_600_000;
 
 /// What is trained, and where to.
 #[derive(Debug, Args)]
-pub struct Train {
+pub struct TrainDetector {
     /// The AnomalyDetector, as NAMESPACE/NAME.
     #[arg(long)]
     detector: String,
@@ -56,7 +56,7 @@ pub struct Train {
 }
 
 /// Trains, stores the model and writes the result. Succeeds if there is a model.
-pub async fn run(arguments: Train) -> ExitCode {
+pub async fn run(arguments: TrainDetector) -> ExitCode {
     super::super::choose_tls_provider();
     let result = match trained(&arguments).await {
         Ok(model) => {
@@ -78,7 +78,7 @@ pub async fn run(arguments: Train) -> ExitCode {
     }
 }
 
-async fn trained(arguments: &Train) -> Result<TrainedModel, Trouble> {
+async fn trained(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let broken = |error: anyhow::Error| Trouble::new(Reason::TrainingFailed, format!("{error:#}"));
     // As the first process of a container it would not be ended by a signal that it does not handle.
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| broken(error.into()))?;
@@ -88,7 +88,7 @@ async fn trained(arguments: &Train) -> Result<TrainedModel, Trouble> {
     }
 }
 
-async fn learn(arguments: &Train) -> Result<TrainedModel, Trouble> {
+async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let broken = |error: anyhow::Error| Trouble::new(Reason::TrainingFailed, format!("{error:#}"));
     let store = Store::open(&arguments.model_store).map_err(|error| kept(&error))?;
     let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig");
@@ -134,8 +134,12 @@ fn kept(error: &crate::world::store::StoreError) -> Trouble {
     Trouble::new(Reason::ModelStoreUnavailable, error.to_string())
 }
 
-async fn read(client: &Client, detector: &str) -> Result<AnomalyDetector> {
-    let (namespace, name) = detector.split_once('/').context("--detector is NAMESPACE/NAME")?;
+/// A detector by NAMESPACE/NAME.
+///
+/// # Errors
+/// It does not exist, or the API server does not answer.
+pub(super) async fn read(client: &Client, detector: &str) -> Result<AnomalyDetector> {
+    let (namespace, name) = detector.split_once('/').with_context(|| format!("{detector:?} is not NAMESPACE/NAME"))?;
     let detectors: Api<AnomalyDetector> = Api::namespaced(client.clone(), namespace);
     let found = detectors.get_opt(name).await.context("the API server did not answer")?;
     found.with_context(|| format!("there is no AnomalyDetector {detector}"))

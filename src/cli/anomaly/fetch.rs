@@ -126,11 +126,15 @@ fn selector(pairs: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(selector)
 }
 
-/// A time column in RFC 3339, then one for each feature that has a value. A counter's column is named `NAME:counter`.
+/// A time column in RFC 3339, then one for each feature that has a value, named `NAME:KIND`.
 fn write(path: &Path, watched: &[Watched], rows: &Rows) -> std::io::Result<()> {
     let kept: Vec<usize> = (0..watched.len()).filter(|index| !rows.empty().any(|empty| empty == *index)).collect();
     let mut file = BufWriter::new(File::create(path)?);
-    let names: Vec<&str> = kept.iter().map(|index| watched[*index].name.as_str()).collect();
+    let header = |index: &usize| {
+        let Watched { name, kind, .. } = &watched[*index];
+        format!("{name}:{}", format!("{kind:?}").to_lowercase())
+    };
+    let names: Vec<String> = kept.iter().map(header).collect();
     writeln!(file, "time,{}", names.join(","))?;
     for (row, time) in rows.times.iter().enumerate() {
         let time = Timestamp::from_millisecond(*time).map_err(std::io::Error::other)?;
