@@ -83,6 +83,18 @@ impl Rows {
         self.columns.iter().enumerate().filter_map(empty)
     }
 
+    /// Without the rows that have no value at all: before the history began, or while nobody scraped. They say nothing of
+    /// how often a feature is missing.
+    pub fn dense(mut self) -> Self {
+        let kept: Vec<usize> =
+            (0..self.times.len()).filter(|row| self.columns.iter().any(|column| !column[*row].is_nan())).collect();
+        self.times = kept.iter().map(|row| self.times[*row]).collect();
+        for column in &mut self.columns {
+            *column = kept.iter().map(|row| column[*row]).collect();
+        }
+        self
+    }
+
     /// The first row with any value: where the history begins.
     pub fn begin(&self) -> Option<i64> {
         let first = |row: &usize| self.columns.iter().any(|column| !column[*row].is_nan());
@@ -118,6 +130,8 @@ mod tests {
         assert_eq!(rows.times, [0, 10, 20, 30, 40]);
         assert_eq!(rows.columns[0].iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [false, true, true, true, false]);
         assert_eq!((rows.not_finite, rows.empty().collect::<Vec<_>>(), rows.begin()), (2, vec![1], Some(0)));
+        let dense = rows.dense();
+        assert_eq!((dense.times, dense.columns[0].clone()), (vec![0, 40], vec![1.0, 5.0]));
     }
 
     #[test]

@@ -59,12 +59,19 @@ pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i
     Ok(found.into_values().collect())
 }
 
-/// The expression that gives every feature, each under its own value of [`LABEL`].
-pub fn together<'a>(watched: impl IntoIterator<Item = &'a Watched>) -> String {
-    let one = |feature: &Watched| {
-        format!("label_replace(({}), \"{LABEL}\", \"{}\", \"\", \"\")", feature.expression, feature.name)
-    };
-    watched.into_iter().map(one).collect::<Vec<_>>().join(" or ")
+/// The expression that gives every feature, each under its own value of [`LABEL`]. Halves are joined with halves: in a
+/// chain every `or` would go through all features before it, at every step.
+pub fn together(watched: &[Watched]) -> String {
+    match watched {
+        [] => String::new(),
+        [Watched { name, expression, .. }] => {
+            format!("label_replace(({expression}), \"{LABEL}\", \"{name}\", \"\", \"\")")
+        }
+        several => {
+            let (left, right) = several.split_at(several.len() / 2);
+            format!("({} or {})", together(left), together(right))
+        }
+    }
 }
 
 /// Hash of what a model is trained for: another hash needs another model.
@@ -94,16 +101,18 @@ fn matchers(selector: &BTreeMap<String, String>) -> String {
 fn alternatives(shipped: &Shipped, labels: &str, step: i64) -> String {
     let one = |text: &&str| {
         let series = text.replace("SELECTOR", labels);
+        // One series that is NaN (an index scan count of a table without an index) must not make the whole NaN.
+        let numbers = format!("{series} > -Inf");
         match shipped.join {
             Join::Already => series,
-            Join::Max => format!("max({series})"),
-            Join::Mean => format!("avg({series})"),
+            Join::Max => format!("max({numbers})"),
+            Join::Mean => format!("avg({numbers})"),
             Join::Count => format!("count({series})"),
             Join::Sum if shipped.kind == FeatureKind::Counter => {
                 // A series that joins or leaves the sum would look like a jump of the counter: there is no value then.
-                format!("(sum({series}) and count({series}) == count({series} offset {step}s))")
+                format!("(sum({numbers}) and count({numbers}) == count({series} offset {step}s > -Inf))")
             }
-            Join::Sum => format!("sum({series})"),
+            Join::Sum => format!("sum({numbers})"),
         }
     };
     shipped.any_of.iter().map(one).collect::<Vec<_>>().join(" or ")
@@ -158,7 +167,8 @@ mod tests {
         let found = watched(&features, &BTreeMap::new(), 5).unwrap();
         let blocks = found.iter().find(|feature| feature.name == "blks_hit").unwrap();
         let series = "pg_stat_database_blks_hit{}";
-        assert_eq!(blocks.expression, format!("(sum({series}) and count({series}) == count({series} offset 5s))"));
+        let (now, before) = (format!("{series} > -Inf"), format!("{series} offset 5s > -Inf"));
+        assert_eq!(blocks.expression, format!("(sum({now}) and count({now}) == count({before}))"));
     }
 
     #[test]
@@ -168,7 +178,7 @@ mod tests {
         let found = watched(&features, &BTreeMap::new(), 15).unwrap();
         let commits = &found.iter().find(|feature| feature.name == "xact_commit").unwrap().expression;
         assert!(
-            commits.contains("(pg_stat_database_xact_commit{})")
+            commits.contains("(pg_stat_database_xact_commit{} > -Inf)")
                 && commits.contains("cnpg_pg_stat_database_xact_commit")
         );
         assert!(found.iter().any(|feature| feature.expression == "(sum(orders_open))"));

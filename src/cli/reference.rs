@@ -81,6 +81,7 @@ fn kind(field: &JSONSchemaProps) -> String {
             .collect::<Vec<_>>()
             .join(", ")
             .replace('"', ""),
+        None if field.x_kubernetes_int_or_string == Some(true) => "integer or string".into(),
         None => field.type_.clone().unwrap_or_default(),
     }
 }

@@ -127,7 +127,7 @@ fn spec(prometheus: &Prometheus, receivers: &str) -> Value {
         "features": {"packs": ["PostgresExporter"]},
         "step": "15s",
         // The fault is no history of normal behaviour.
-        "training": {"window": "8h", "minHistory": "2h", "exclude": [{"from": at(began - 60), "to": at(began + 86_400)}]},
+        "training": {"window": "14d", "minHistory": "2h", "exclude": [{"from": at(began - 60), "to": at(began + 86_400)}]},
         "model": {"type": "Autoencoder", "seed": 7, "autoencoder": {"hidden": 24, "bottleneck": 4, "epochs": 40, "patience": 10}},
         "detection": {"minDuration": "30s"},
         "mode": "Alert",

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{AnomalyDetectorStatus, Features, Notify, PrometheusSource};
@@ -191,7 +191,9 @@ impl Default for AutoencoderSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Detection {
-    /// The alarm budget: so many false alarms a week are acceptable. The threshold follows from it.
+    /// The alarm budget: so many false alarms a week are acceptable, a whole number or a fraction as text (`"0.5"`). The
+    /// threshold follows from it.
+    #[schemars(schema_with = "positive")]
     pub false_alarms_per_week: Decimal,
     /// How many of the last rows must be above the threshold.
     pub raise: Raise,
@@ -201,6 +203,18 @@ pub struct Detection {
     /// After an alarm, this long no other is raised: what comes back belongs to it (`10m`).
     #[schemars(regex(pattern = r"^([0-9]+(s|m|h|d))+$"), length(max = 16))]
     pub cooldown: String,
+}
+
+/// A positive number: a whole one as it is, a fraction as text, since the API has no floats.
+fn positive(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "nullable": false,
+        "x-kubernetes-validations": [{
+            "rule": "type(self) == int ? self > 0 : self.matches('^[0-9]+([.][0-9]+)?$')",
+            "message": "detection.falseAlarmsPerWeek must be a positive number: 2, or \"0.5\"",
+        }],
+    })
 }
 
 impl Default for Detection {

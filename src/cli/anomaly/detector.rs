@@ -108,7 +108,7 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let now = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
     let to = (now - SETTLE_MS).div_euclid(step * 1000) * step * 1000;
     let from = to - duration::seconds(&spec.training.window).div_euclid(step) * step * 1000;
-    let rows = fetch::rows(&prometheus, &features, (from, to), step).await?;
+    let rows = fetch::rows(&prometheus, &features, (from, to), step).await?.dense();
     println!("{} rows of {} features are read", rows.times.len(), features.len());
     let exclude = excluded(&client, &detector, now).await.map_err(broken)?;
     let matrix = matrix(rows, &features, step * 1000)?;
