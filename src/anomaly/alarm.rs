@@ -166,3 +166,98 @@ impl Alarm {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+
+    fn settings() -> Settings {
+        Settings { min_duration_ms: 0, cooldown_ms: 20 * MINUTE, merge_gap_ms: 6 * MINUTE, ..Settings::default() }
+    }
+
+    /// A score a minute: `x` is far above, `h` between the two thresholds, `.` below both, `?` a row that was not
+    /// judged. What happened in which minute.
+    fn course(settings: Settings, scores: &str) -> Vec<(i64, Transition)> {
+        let mut alarm = Alarm::new(settings);
+        let mut happened = Vec::new();
+        for (minute, score) in scores.chars().enumerate() {
+            let score = match score {
+                'x' => Some(4.0),
+                'h' => Some(0.9),
+                '.' => Some(0.1),
+                _ => None,
+            };
+            let minute = minute as i64;
+            happened.extend(alarm.push(minute * MINUTE, score).map(|transition| (minute, transition)));
+        }
+        happened
+    }
+
+    fn raised(at: i64, since: i64) -> (i64, Transition) {
+        (at, Transition::Raised { since: since * MINUTE })
+    }
+
+    fn cleared(at: i64, until: i64) -> (i64, Transition) {
+        (at, Transition::Cleared { until: until * MINUTE })
+    }
+
+    fn reopened(at: i64, since: i64) -> (i64, Transition) {
+        (at, Transition::Reopened { since: since * MINUTE })
+    }
+
+    #[test]
+    fn scores_become_alarms_by_this_table() {
+        let table: &[(&str, &str, Vec<(i64, Transition)>)] = &[
+            ("two of five are none", "..x.x....x.x....", vec![]),
+            ("three of five are one, since the first", "..x.xx", vec![raised(5, 2)]),
+            ("what is over is not raised", "xx...x....", vec![]),
+            ("between the thresholds it stands", "xxxhhhhhhhh", vec![raised(2, 0)]),
+            ("three below end it, since the first of them", "xxxhhh...", vec![raised(2, 0), cleared(8, 6)]),
+            ("a single one below does not", "xxx.x..x.x", vec![raised(2, 0)]),
+            ("missing rows neither raise", "xx????????", vec![]),
+            ("nor clear", "xxx???????..?", vec![raised(2, 0)]),
+            ("nor count", "x?x?x", vec![raised(4, 0)]),
+            ("soon again is the same", "xxx...xxx", vec![raised(2, 0), cleared(5, 3), reopened(8, 0)]),
+            ("later, but in the cooldown, is none", "xxx..............xxx", vec![raised(2, 0), cleared(5, 3)]),
+            (
+                "after the cooldown is another",
+                "xxx.........................xxx",
+                vec![raised(2, 0), cleared(5, 3), raised(30, 28)],
+            ),
+        ];
+        for (what, scores, expected) in table {
+            assert_eq!(&course(settings(), scores), expected, "{what}: {scores}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_last_is_not_raised() {
+        let patient = || Settings { min_duration_ms: 6 * MINUTE, ..settings() };
+        assert_eq!(course(patient(), "xxxxx......xxxxx"), []);
+        assert_eq!(course(patient(), "..xxxxxxxxxx"), [raised(8, 2)]);
+        assert_eq!(course(patient(), "..xxx.xxx.xx"), [raised(8, 2)]);
+    }
+
+    #[test]
+    fn after_two_days_the_baseline_has_shifted() {
+        let mut alarm = Alarm::new(settings());
+        let happened: Vec<_> = (0..=49).filter_map(|hour| Some((hour, alarm.push(hour * HOUR, Some(2.0))?))).collect();
+        assert_eq!(happened, [(2, Transition::Raised { since: 0 }), (48, Transition::Shifted { since: 0 })]);
+        assert_eq!(alarm.state(), State::BaselineShifted { since: 0 });
+        let happened: Vec<_> = (50..53).filter_map(|hour| alarm.push(hour * HOUR, Some(0.1))).collect();
+        assert_eq!(happened, [Transition::Cleared { until: 50 * HOUR }]);
+    }
+
+    #[test]
+    fn rows_that_come_again_change_nothing() {
+        let mut alarm = Alarm::new(settings());
+        for time in [0, MINUTE, MINUTE, MINUTE, 0, -MINUTE] {
+            assert_eq!(alarm.push(time, Some(2.0)), None);
+        }
+        let mut stored: Alarm = serde_json::from_str(&serde_json::to_string(&alarm).unwrap()).unwrap();
+        assert_eq!(stored.push(2 * MINUTE, Some(2.0)), Some(Transition::Raised { since: 0 }));
+    }
+}

@@ -8,6 +8,7 @@ pub mod crd;
 pub mod decide;
 pub mod drawing;
 pub mod facts;
+pub mod faults;
 pub mod features;
 pub mod fetch;
 pub mod incident;
@@ -61,3 +62,6 @@ pub fn home_rules() -> Vec<Rule> {
 pub const CAUSE_ANNOTATION: &str = "howdah.dev/cause";
 /// The finalizer that removes the models.
 pub const FINALIZER: &str = "howdah.dev/remove-models";
+
+#[cfg(test)]
+mod tests;

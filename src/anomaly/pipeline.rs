@@ -57,6 +57,7 @@ pub struct Stream {
     pipeline: Pipeline,
     rates: Rates,
     window: Window,
+    last: Option<i64>,
 }
 
 impl Pipeline {
@@ -77,12 +78,10 @@ impl Pipeline {
 
     /// Begins a group.
     pub fn stream(&self) -> Stream {
-        let rows = self.window_rows();
-        // Twice the time that its rows take: after a longer pause the past is no longer recent.
-        let span = 2 * rows as i64 * self.step_ms;
         Stream {
             rates: Rates::new(self.kinds.clone(), self.step_ms),
-            window: Window::new(self.used.len(), rows, span),
+            window: Window::new(self.used.len(), self.window_rows()),
+            last: None,
             pipeline: self.clone(),
         }
     }
@@ -96,7 +95,12 @@ impl Stream {
         let all = self.rates.push(time, raw);
         let values: Vec<f64> = pipeline.used.iter().map(|index| all[*index]).collect();
         let levels: Vec<f64> = values.iter().enumerate().map(|(used, v)| compress(pipeline.kind(used), *v)).collect();
-        self.window.expire(time);
+        // After a pause of twice the window the past is no longer recent. Rows that are not taken in, since something is
+        // wrong, are no pause: a long anomaly is measured against what was before it.
+        let pause = 2 * pipeline.window_rows() as i64 * pipeline.step_ms;
+        if self.last.replace(time).is_some_and(|last| time - last > pause) {
+            self.window.clear();
+        }
         let medians: Vec<Option<(f64, usize)>> = (0..levels.len()).map(|used| self.window.median(used)).collect();
         let expected = medians.iter().map(|median| median.map_or(f64::NAN, |(median, _)| median)).collect();
         let recent = levels.iter().zip(&medians).map(|(level, median)| match median {
@@ -115,8 +119,8 @@ impl Stream {
     }
 
     /// Takes a row's levels into the recent past.
-    pub fn accept(&mut self, time: i64, levels: Vec<f64>) {
-        self.window.push(time, levels);
+    pub fn accept(&mut self, levels: Vec<f64>) {
+        self.window.push(levels);
     }
 
     /// Forgets the recent past: the next row begins another.
@@ -128,6 +132,7 @@ impl Stream {
     pub fn restart(&mut self) {
         self.rates.restart();
         self.window.clear();
+        self.last = None;
     }
 }
 

@@ -12,13 +12,16 @@ use super::watch::{Departure, Watch};
 /// Weight of the newest row in the smoothed score.
 const SMOOTHING: f64 = 0.5;
 /// A feature's squared residual counts as at most this many times its usual size.
-const MOST: f64 = 400.0;
+const MOST: f64 = 36.0;
 /// A residual of less than this, in units of the metric's usual size, is nothing: a feature that the model reconstructs
 /// all but exactly would else turn rounding into alarms.
-const LEAST_VARIANCE: f64 = 0.04;
-/// Features of the second part of the score, as a share of all: what moves few metrics must not drown in the mean.
-const TOP_SHARE: f64 = 0.05;
+const LEAST_VARIANCE: f64 = 0.1;
+/// Features of the second part of the score, as a share of all: what moves a fifth of them must not drown in the mean,
+/// and what moves two or three, as somebody's login does, is not yet an anomaly.
+const TOP_SHARE: f64 = 0.2;
 const TOP_LEAST: usize = 3;
+/// A move of a ratio by a fifth counts as much as another metric's by a factor of e.
+const MOVE_OF_RATIO: f64 = 5.0;
 /// A metric has departed from its usual value from this deviation on, and is back below the second.
 const ONSET: f64 = 3.0;
 const OFFSET: f64 = 1.5;
@@ -45,7 +48,8 @@ pub struct Contribution {
     pub expected: Option<f64>,
     /// Where it moved.
     pub direction: Direction,
-    /// Its share of the score, between 0 and 1.
+    /// Its share in what moved, between 0 and 1: how unusual by how far, so that of many metrics that are all beyond
+    /// doubt the one that moved farthest comes first.
     pub share: f64,
     /// Since when it has departed from its usual value, Unix milliseconds; none while it has not.
     pub onset: Option<i64>,
@@ -152,7 +156,7 @@ impl Scorer {
         }
         if self.model.pipeline.relative && row.baseline_rows < WARM_UP {
             scored.skipped = Some(SkipReason::WarmUp);
-            self.stream.accept(time, row.levels);
+            self.stream.accept(row.levels);
             return scored;
         }
         let scaled = scale(&self.model, &row.deviations);
@@ -165,7 +169,7 @@ impl Scorer {
         self.mark_onsets(time, &scored.deviations);
         scored.contributions = self.contributions(&row, &parts, &scored.deviations);
         if score < 1.0 {
-            self.stream.accept(time, row.levels);
+            self.stream.accept(row.levels);
         }
         scored
     }
@@ -197,9 +201,18 @@ impl Scorer {
     fn contributions(&self, row: &Row, parts: &[f64], deviations: &[f64]) -> Vec<Contribution> {
         let pipeline = &self.model.pipeline;
         let used = pipeline.used.len();
-        let total: f64 = parts.iter().sum();
+        let weights: Vec<f64> = parts
+            .iter()
+            .zip(&row.deviations)
+            .enumerate()
+            .map(|(feature, (part, deviation))| {
+                let unit = if pipeline.kind(feature % used) == Kind::Ratio { MOVE_OF_RATIO } else { 1.0 };
+                if deviation.is_nan() { 0.0 } else { part * deviation.abs() * unit }
+            })
+            .collect();
+        let total: f64 = weights.iter().sum();
         let of = |metric: usize| {
-            let part: f64 = parts.iter().skip(metric).step_by(used).sum();
+            let part: f64 = weights.iter().skip(metric).step_by(used).sum();
             Contribution {
                 metric: self.model.metrics[pipeline.used[metric]].0.clone(),
                 kind: pipeline.kind(metric),

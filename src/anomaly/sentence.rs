@@ -109,3 +109,80 @@ fn shorten(text: String) -> String {
     let end = (0..=LONGEST - '…'.len_utf8()).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     format!("{}…", &text[..end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::incident::ChangeEvent;
+    use super::super::score::Direction;
+    use super::super::signature::{Cause, Change};
+    use super::*;
+
+    fn part(metric: &str, kind: Kind, expected: f64, now: f64, onset: Option<i64>) -> Contribution {
+        let direction = if now < expected { Direction::Down } else { Direction::Up };
+        Contribution { metric: metric.into(), kind, now, expected: Some(expected), direction, share: 0.3, onset }
+    }
+
+    fn example() -> Incident {
+        let since = 1_772_460_180_000;
+        Incident {
+            id: "20260302t140300z".into(),
+            since,
+            until: None,
+            peak: 4.2,
+            contributors: vec![
+                part("seq_tup_read", Kind::Counter, 1_200.0, 480_000.0, Some(since - 30_000)),
+                part("CPU user", Kind::Ratio, 0.22, 0.91, None),
+                part("commits", Kind::Counter, 310.0, 90.0, None),
+            ],
+            causes: vec![
+                Cause { cause: "missing index".into(), similarity: 0.87 },
+                Cause { cause: "heavy query".into(), similarity: 0.55 },
+            ],
+            changes: vec![ChangeEvent {
+                time: since,
+                what: change("index count of public.orders", Kind::Config, 5.0, 4.0),
+            }],
+            change: Change::new(),
+        }
+    }
+
+    #[test]
+    fn it_says_what_a_person_can_act_on() {
+        let example = example();
+        assert_eq!(
+            incident(&example, example.since + 120_000),
+            "Anomaly 4.2× threshold since 14:03 (2 min). First: seq_tup_read 1.2k/s → 480k/s (14:02:30). Then CPU user \
+             22 % → 91 %, commits 310/s → 90/s. Looks like: missing index (0.87); next heavy query (0.55). Coincides: \
+             index count of public.orders 5 → 4."
+        );
+        let ended = Incident { until: Some(example.since + 3_600_000), contributors: Vec::new(), ..example };
+        let text = incident(&ended, 0);
+        assert!(text.starts_with("Anomaly ended: 4.2× threshold from 14:03 to 15:03 (60 min). Looks like"), "{text}");
+    }
+
+    #[test]
+    fn it_fits_into_an_event() {
+        let mut long = example();
+        long.changes = vec![ChangeEvent { time: 0, what: "→".repeat(2000) }];
+        let text = incident(&long, long.since);
+        assert!(text.len() <= 1000 && text.ends_with('…'));
+    }
+
+    #[test]
+    fn values_have_three_digits_and_a_unit() {
+        let table = [
+            (Kind::Gauge, 0.0, "0"),
+            (Kind::Gauge, -0.0001, "0"),
+            (Kind::Gauge, 0.1234, "0.123"),
+            (Kind::Gauge, 12.0, "12"),
+            (Kind::Gauge, 999.96, "1000"),
+            (Kind::Gauge, 134_217_728.0, "134M"),
+            (Kind::Counter, 1_234.0, "1.23k/s"),
+            (Kind::Ratio, 0.987, "98.7 %"),
+            (Kind::Gauge, -2e9, "-2G"),
+        ];
+        for (kind, number, text) in table {
+            assert_eq!(value(kind, number), text);
+        }
+    }
+}

@@ -83,3 +83,71 @@ fn cosine(change: &Change, signature: &Signature) -> f64 {
     let lengths = length(change) * length(&signature.change);
     if lengths > 0.0 { product / lengths } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::rng::Random;
+
+    const CAUSES: [&str; 4] = ["lock", "index", "disk", "query"];
+    const METRICS: usize = 30;
+
+    /// A run: twenty rows before the fault, which drift apart by run, and twenty in it, which move five metrics more.
+    fn run(cause: usize, random: &mut Random) -> [Vec<Vec<f64>>; 2] {
+        let drift: Vec<f64> = (0..METRICS).map(|_| 2.0 * random.normal()).collect();
+        let mut rows = |size: f64| -> Vec<Vec<f64>> {
+            let moved = |metric: usize| {
+                let sign = if metric % 2 == 0 { 1.0 } else { -1.0 };
+                if metric / 5 == cause { sign * size } else { 0.0 }
+            };
+            (0..20).map(|_| (0..METRICS).map(|m| drift[m] + moved(m) + random.normal()).collect()).collect()
+        };
+        [rows(0.0), rows(5.0)]
+    }
+
+    /// Share of runs whose cause one example of each names.
+    fn named(change_of: fn(&[String], &[Vec<Vec<f64>>; 2]) -> Change) -> f64 {
+        let names: Vec<String> = (0..METRICS).map(|metric| format!("m{metric}")).collect();
+        let mut random = Random::new(1, 0);
+        let mut changes = |cause: usize| change_of(&names, &run(cause, &mut random));
+        let example = |(index, cause): (usize, &&str)| Signature {
+            cause: (*cause).to_owned(),
+            change: changes(index),
+            vocabulary: Vec::new(),
+        };
+        let examples: Vec<Signature> = CAUSES.iter().enumerate().map(example).collect();
+        let hits = (0..100).filter(|number| {
+            let found = causes(&changes(number % 4), &examples, 1);
+            found.first().is_some_and(|first| first.cause == CAUSES[number % 4])
+        });
+        hits.count() as f64 / 100.0
+    }
+
+    #[test]
+    fn one_example_names_the_cause_and_the_rows_before_it_do_not() {
+        let in_it = named(|names, [before, during]| change(names, before, during));
+        let control = named(|names, [before, _]| change(names, &[], before));
+        assert!(in_it > 0.95, "{in_it}");
+        assert!(control < 0.5, "{control}");
+    }
+
+    #[test]
+    fn what_moved_the_other_way_is_not_alike() {
+        let up = Change::from([("a".to_owned(), 3.0), ("b".to_owned(), -1.0)]);
+        let down: Change = up.iter().map(|(name, moved)| (name.clone(), -moved)).collect();
+        let known = |change: &Change, vocabulary: &[&str]| Signature {
+            cause: "x".into(),
+            change: change.clone(),
+            vocabulary: vocabulary.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(causes(&up, &[known(&down, &[])], 3), []);
+        let alike = causes(&up, &[known(&up, &[])], 3);
+        assert!((alike[0].similarity - 1.0).abs() < 1e-12);
+        // A metric that the signature does not speak of does not count.
+        let mut more = up.clone();
+        more.insert("c".to_owned(), 9.0);
+        assert!(causes(&more, &[known(&up, &["a", "b"])], 3)[0].similarity > 0.999);
+        assert!(causes(&more, &[known(&up, &[])], 3)[0].similarity < 0.5);
+        assert_eq!(causes(&Change::new(), &[known(&up, &[])], 3), []);
+    }
+}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::alarm::{self, Alarm, Transition};
+use super::faults;
 use super::matrix::{Kind, Matrix, Rates};
 use super::model::{Model, ModelType};
 use super::pipeline::{Pipeline, WARM_UP};
@@ -204,7 +205,7 @@ pub fn train(
         threshold: Threshold { score: 1.0, method: Method::EmpiricalQuantile, tail_points: 0, scores: 0 },
         constants: roles.constants.clone(),
         alarm: options.alarm.clone(),
-        signatures: Vec::new(),
+        signatures: faults::shipped(),
         summary: Summary::default(),
     };
     let (mut model, outcome) = fitted.calibrate(base(network, options.model_type), &normal, budget);
@@ -349,7 +350,7 @@ impl Rows {
             if !pushed.is_complete() {
                 continue;
             }
-            stream.accept(time, pushed.levels.clone());
+            stream.accept(pushed.levels.clone());
             if !pipeline.relative || pushed.baseline_rows >= WARM_UP {
                 found.push((row, pushed));
             }

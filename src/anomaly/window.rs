@@ -6,15 +6,14 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug)]
 pub struct Window {
     capacity: usize,
-    span_ms: i64,
-    rows: VecDeque<(i64, Vec<f64>)>,
+    rows: VecDeque<Vec<f64>>,
     sorted: Vec<Vec<f64>>,
 }
 
 impl Window {
-    /// For rows of `width` values, of which the last `capacity` count, and none that is older than `span_ms`.
-    pub fn new(width: usize, capacity: usize, span_ms: i64) -> Self {
-        Self { capacity, span_ms, rows: VecDeque::with_capacity(capacity), sorted: vec![Vec::new(); width] }
+    /// For rows of `width` values, of which the last `capacity` count.
+    pub fn new(width: usize, capacity: usize) -> Self {
+        Self { capacity, rows: VecDeque::with_capacity(capacity), sorted: vec![Vec::new(); width] }
     }
 
     /// Number of rows.
@@ -32,20 +31,13 @@ impl Window {
     }
 
     /// Takes a row in; the oldest leaves when there are too many.
-    pub fn push(&mut self, time: i64, row: Vec<f64>) {
+    pub fn push(&mut self, row: Vec<f64>) {
         for (values, value) in self.sorted.iter_mut().zip(&row).filter(|(_, value)| !value.is_nan()) {
             let at = values.partition_point(|other| other < value);
             values.insert(at, *value);
         }
-        self.rows.push_back((time, row));
+        self.rows.push_back(row);
         while self.rows.len() > self.capacity {
-            self.drop_oldest();
-        }
-    }
-
-    /// Drops what is too old at this time.
-    pub fn expire(&mut self, now: i64) {
-        while self.rows.front().is_some_and(|(time, _)| now - time > self.span_ms) {
             self.drop_oldest();
         }
     }
@@ -57,7 +49,7 @@ impl Window {
     }
 
     fn drop_oldest(&mut self) {
-        let Some((_, row)) = self.rows.pop_front() else { return };
+        let Some(row) = self.rows.pop_front() else { return };
         for (values, value) in self.sorted.iter_mut().zip(&row).filter(|(_, value)| !value.is_nan()) {
             let at = values.partition_point(|other| other < value);
             values.remove(at);
@@ -74,10 +66,9 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_the_median_of_the_last_values(values in prop::collection::vec(prop::option::of(-9_i32..9), 1..60)) {
-            let mut window = Window::new(1, 7, 1_000);
-            for (time, value) in values.iter().enumerate() {
-                window.expire(time as i64);
-                window.push(time as i64, vec![value.map_or(f64::NAN, f64::from)]);
+            let mut window = Window::new(1, 7);
+            for value in &values {
+                window.push(vec![value.map_or(f64::NAN, f64::from)]);
             }
             let last = &values[values.len().saturating_sub(7)..];
             let mut present: Vec<f64> = last.iter().flatten().copied().map(f64::from).collect();
@@ -90,14 +81,5 @@ mod tests {
             };
             prop_assert_eq!(window.median(0), expected);
         }
-    }
-
-    #[test]
-    fn what_is_old_leaves() {
-        let mut window = Window::new(1, 7, 10);
-        window.push(0, vec![1.0]);
-        window.push(8, vec![3.0]);
-        window.expire(12);
-        assert_eq!(window.median(0), Some((3.0, 1)));
     }
 }

@@ -173,7 +173,8 @@ fn watch(facts: &Facts) -> Decision {
     steps.extend(notices::steps(facts, &mut status, false));
     summarise(facts, &mut status);
 
-    let standing = vec![data(facts), training::standing(facts, &status), scoring(facts), anomalous(facts, &status)];
+    let standing =
+        vec![data(facts), training::standing(facts, &status), scoring(facts, &status), anomalous(facts, &status)];
     // The first condition that does not hold stands in the way of those after it.
     let blocked = standing[..3].iter().find(|standing| !standing.holds);
     let (because, message) = match (&trained.blocked, blocked) {
@@ -243,8 +244,11 @@ fn data(facts: &Facts) -> Standing {
     stands("DataAvailable", true, Reason::DataAvailable, message)
 }
 
-fn scoring(facts: &Facts) -> Standing {
+fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
     let scoring = match &facts.scoring {
+        None if status.model.is_some() => {
+            return stands("Scoring", false, Reason::NotTrained, "the model begins with the next look");
+        }
         None => return stands("Scoring", false, Reason::NotTrained, Reason::NotTrained.sentence()),
         Some(Err(Trouble { reason, message })) => return stands("Scoring", false, *reason, message),
         Some(Ok(scoring)) => scoring,
@@ -286,6 +290,8 @@ fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     status.state = Some(match (&open, &status.model, facts.scored()) {
         (Some(_), _, _) => State::Anomalous,
         (None, None, _) => State::Learning,
+        // Its first rows are judged with the next look.
+        (None, Some(_), _) if facts.scoring.is_none() => State::Learning,
         (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,
         (None, Some(_), _) => State::Blind,
     });

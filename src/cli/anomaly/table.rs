@@ -169,7 +169,8 @@ impl Cells {
     }
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read>> {
+/// The bytes of a file, unpacked where it is gzipped.
+pub fn open(path: &Path) -> Result<Box<dyn Read>> {
     let mut file = File::open(path)?;
     let mut magic = [0; 2];
     let read = file.read(&mut magic)?;
@@ -192,7 +193,7 @@ fn parse_number(cell: &str) -> Option<f64> {
 }
 
 /// Unix milliseconds from Unix seconds or milliseconds, RFC 3339, or a date and time without zone, which is UTC.
-fn parse_time(text: &str) -> Option<i64> {
+pub fn parse_time(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<f64>() {
         // Seconds reach 10¹¹ in the year 5138; what is larger are milliseconds.
         let ms = if number.abs() < 1e11 { number * 1000.0 } else { number };
