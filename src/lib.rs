@@ -5,6 +5,7 @@ pub mod anomaly;
 pub mod cli;
 pub mod control;
 pub mod decimal;
+pub mod duration;
 pub mod instance;
 pub mod kinds;
 pub mod kubernetes;

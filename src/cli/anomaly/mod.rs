@@ -1,6 +1,10 @@
-//! `howdah anomaly`: a detector without Kubernetes, from and to files.
+//! `howdah anomaly`: a detector without Kubernetes, from and to files, and what needs a detector of the cluster.
 
+mod detector;
+mod either;
 mod explain;
+mod fetch;
+mod incident;
 mod score;
 pub(super) mod table;
 mod train;
@@ -16,12 +20,14 @@ use crate::anomaly::model::Model;
 /// What a detector does.
 #[derive(Debug, Subcommand)]
 pub enum Anomaly {
-    /// Learns what is normal from files.
-    Train(train::Train),
+    /// Learns what is normal: from files, or from a detector's Prometheus as its Job does.
+    Train(Box<either::Train>),
     /// Scores the rows of files.
     Score(score::Score),
-    /// Draws an incident.
-    Explain(explain::Explain),
+    /// Draws an incident: of files, or of a detector.
+    Explain(Box<either::Explain>),
+    /// Reads a detector's rows from Prometheus into a file.
+    Fetch(fetch::Fetch),
 }
 
 /// Runs the subcommand.
@@ -30,9 +36,18 @@ pub enum Anomaly {
 /// What went wrong, in a sentence.
 pub fn run(anomaly: Anomaly) -> Result<ExitCode> {
     match anomaly {
-        Anomaly::Train(train) => train::run(&train)?,
+        Anomaly::Train(train) => match *train {
+            either::Train::Files(train) => train::run(&train)?,
+            either::Train::Detector(train) => return super::block_on(detector::run(train)),
+        },
         Anomaly::Score(score) => score::run(&score)?,
-        Anomaly::Explain(explain) => explain::run(&explain)?,
+        Anomaly::Explain(explain) => match *explain {
+            either::Explain::Files(explain) => explain::run(&explain)?,
+            either::Explain::Detector { detector, incident, out } => {
+                super::block_on(incident::run(detector, incident.as_deref(), &out))??;
+            }
+        },
+        Anomaly::Fetch(fetch) => super::block_on(fetch::run(fetch))??,
     }
     Ok(ExitCode::SUCCESS)
 }
