@@ -178,6 +178,9 @@ mod tests {
         Settings { min_duration_ms: 0, cooldown_ms: 20 * MINUTE, merge_gap_ms: 6 * MINUTE, ..Settings::default() }
     }
 
+    /// What it shows, scores, what happened in which minute.
+    type Line = (&'static str, &'static str, Vec<(i64, Transition)>);
+
     /// A score a minute: `x` is far above, `h` between the two thresholds, `.` below both, `?` a row that was not
     /// judged. What happened in which minute.
     fn course(settings: Settings, scores: &str) -> Vec<(i64, Transition)> {
@@ -210,7 +213,7 @@ mod tests {
 
     #[test]
     fn scores_become_alarms_by_this_table() {
-        let table: &[(&str, &str, Vec<(i64, Transition)>)] = &[
+        let table: &[Line] = &[
             ("two of five are none", "..x.x....x.x....", vec![]),
             ("three of five are one, since the first", "..x.xx", vec![raised(5, 2)]),
             ("what is over is not raised", "xx...x....", vec![]),

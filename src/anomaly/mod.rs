@@ -19,6 +19,7 @@ pub mod packs;
 pub mod pipeline;
 pub mod reason;
 pub mod report;
+mod rows;
 pub mod scale;
 pub mod score;
 pub mod season;

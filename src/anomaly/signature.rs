@@ -92,12 +92,15 @@ mod tests {
     const CAUSES: [&str; 4] = ["lock", "index", "disk", "query"];
     const METRICS: usize = 30;
 
+    /// Rows before a fault and in it.
+    type Run = [Vec<Vec<f64>>; 2];
+
     /// A run: twenty rows before the fault, which drift apart by run, and twenty in it, which move five metrics more.
-    fn run(cause: usize, random: &mut Random) -> [Vec<Vec<f64>>; 2] {
+    fn run(cause: usize, random: &mut Random) -> Run {
         let drift: Vec<f64> = (0..METRICS).map(|_| 2.0 * random.normal()).collect();
         let mut rows = |size: f64| -> Vec<Vec<f64>> {
             let moved = |metric: usize| {
-                let sign = if metric % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = if metric.is_multiple_of(2) { 1.0 } else { -1.0 };
                 if metric / 5 == cause { sign * size } else { 0.0 }
             };
             (0..20).map(|_| (0..METRICS).map(|m| drift[m] + moved(m) + random.normal()).collect()).collect()
@@ -106,7 +109,7 @@ mod tests {
     }
 
     /// Share of runs whose cause one example of each names.
-    fn named(change_of: fn(&[String], &[Vec<Vec<f64>>; 2]) -> Change) -> f64 {
+    fn named(change_of: fn(&[String], &Run) -> Change) -> f64 {
         let names: Vec<String> = (0..METRICS).map(|metric| format!("m{metric}")).collect();
         let mut random = Random::new(1, 0);
         let mut changes = |cause: usize| change_of(&names, &run(cause, &mut random));

@@ -240,3 +240,74 @@ fn step(rows: &[InputRow]) -> i64 {
     gaps.sort_unstable();
     gaps.get(gaps.len() / 2).copied().unwrap_or(STEP_WITHOUT_TIME_MS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(texts: &[&str], columns: &Columns, metrics: Option<&[(String, Kind)]>) -> Result<Table> {
+        let folder = tempfile::tempdir()?;
+        let write = |(number, text): (usize, &&str)| {
+            let path = folder.path().join(format!("{number}.csv"));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let paths: Vec<PathBuf> = texts.iter().enumerate().map(write).collect();
+        read(&paths, columns, metrics)
+    }
+
+    fn refused(texts: &[&str], columns: &Columns) -> String {
+        format!("{:#}", read_text(texts, columns, None).err().expect("it is refused"))
+    }
+
+    #[test]
+    fn rows_are_sorted_within_their_groups_and_text_is_left_out() {
+        let columns = Columns { group: Some("run".into()), ignore: vec!["note".into()], ..Columns::default() };
+        let text = "time,run,a,b:ratio,phase,note\n2026-03-02T00:00:10Z,x,2,0.5,pre,1\n2026-03-02 00:00:00,x,1,nan,pre,2\n\
+                    1772409605,y,,inf,fault,3\n";
+        let table = read_text(&[text], &columns, None).unwrap();
+        let begin = 1_772_409_600_000;
+        assert_eq!(table.matrix.times(), [begin, begin + 10_000, begin + 5_000]);
+        assert_eq!(table.matrix.groups(), [0, 0, 1]);
+        let [a, b] = table.matrix.columns() else { panic!("two metrics") };
+        assert_eq!((a.name.as_str(), a.kind, &a.values[..2]), ("a", Kind::Gauge, &[1.0, 2.0][..]));
+        assert_eq!((b.name.as_str(), b.kind, b.values[1]), ("b", Kind::Ratio, 0.5));
+        assert!(a.values[2].is_nan() && b.values[0].is_nan() && b.values[2].is_nan());
+        assert_eq!(table.rows[2].time_text, "1772409605");
+    }
+
+    #[test]
+    fn the_same_group_in_another_file_is_another_run() {
+        let columns = Columns { group: Some("run".into()), ..Columns::default() };
+        let table = read_text(&["run,a\n0,1\n0,2\n", "run,a\n0,3\n"], &columns, None).unwrap();
+        assert_eq!(table.matrix.groups(), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_column_that_only_grows_is_a_counter() {
+        let rows: String = (0..200).map(|i| format!("{},{}\n", i * 7 + i % 3, (i * 7919) % 101)).collect();
+        let table = read_text(&[&format!("grows,wavers\n{rows}")], &Columns::default(), None).unwrap();
+        let kinds: Vec<Kind> = table.matrix.columns().iter().map(|column| column.kind).collect();
+        assert_eq!(kinds, [Kind::Counter, Kind::Gauge]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told_by_place() {
+        let none = Columns::default();
+        assert!(refused(&["time,a\n1,2\n2,two\n"], &none).ends_with("line 3, column \"a\": \"two\" is no number"));
+        assert!(refused(&["time,a\nnoon,2\n"], &none).contains("line 2: \"noon\" is no time"));
+        assert!(refused(&["time,a\n"], &none).contains("no row below the header"));
+        assert!(refused(&["time,a\n1,x\n"], &none).contains("no column has numbers"));
+        assert!(refused(&["time,a\n1,2\n", "time,b\n1,2\n"], &none).contains("lacks column \"a\" of the first file"));
+        assert!(refused(&["time,a\n1,2,3\n"], &none).contains("0.csv can't be read"));
+        let group = Columns { group: Some("run".into()), ..none };
+        assert!(refused(&["time,a\n1,2\n"], &group).contains("it has no column \"run\"; it has time, a"));
+        let metrics = [("a".to_owned(), Kind::Gauge), ("b".to_owned(), Kind::Gauge)];
+        let lacking = read_text(&["time,a\n1,2\n"], &Columns::default(), Some(&metrics));
+        assert!(
+            lacking
+                .err()
+                .is_some_and(|error| error.to_string().contains("1 of the model's 2 metrics are not there: b"))
+        );
+    }
+}

@@ -84,10 +84,10 @@ mod tests {
 
     #[test]
     fn a_perfect_score_is_one_and_a_reversed_one_none() {
-        let perfect = run(&[0.0, 0.1, 0.2, 0.3, 1.0, 1.1, 1.2, 1.3]);
-        let reversed: Judged = perfect.iter().map(|row| (-row.0, row.1)).collect();
-        let level: Judged = perfect.iter().map(|row| (0.5, row.1)).collect();
-        assert_eq!((auroc(&[perfect.clone()]), auroc(&[reversed.clone()]), auroc(&[level])), (1.0, 0.0, 0.5));
-        assert!(vus_pr(&[perfect.clone()]) > 0.9 && vus_pr(&[reversed]) < 0.6, "{}", vus_pr(&[perfect]));
+        let perfect = [run(&[0.0, 0.1, 0.2, 0.3, 1.0, 1.1, 1.2, 1.3])];
+        let other = |score: fn(f64) -> f64| [perfect[0].iter().map(|row| (score(row.0), row.1)).collect()];
+        let (reversed, level) = (other(|score| -score), other(|_| 0.5));
+        assert_eq!((auroc(&perfect), auroc(&reversed), auroc(&level)), (1.0, 0.0, 0.5));
+        assert!(vus_pr(&perfect) > 0.9 && vus_pr(&reversed) < 0.6, "{} {}", vus_pr(&perfect), vus_pr(&reversed));
     }
 }
