@@ -5,7 +5,10 @@ mod server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use howdah::anomaly::answer::Rows;
@@ -179,6 +182,11 @@ async fn the_packs_are_read_from_the_real_exporters() {
     let none = stack.rows(&watched(&Features::default(), &elsewhere, 1).unwrap(), 5).await.unwrap();
     assert_eq!(none.empty().count(), features.len());
 
+    // A series that is NaN does not make a sum NaN: the exporter gives NaN for what is NULL in SQL.
+    let poisoned = extra("poisoned", "sum(label_replace(up, \"a\", \"b\", \"\", \"\") * NaN > -Inf or up > -Inf)");
+    let clean = stack.rows(&plain(&poisoned), 3).await.unwrap();
+    assert_eq!(clean.not_finite, 0);
+
     // A query that gives two series at once, one that is rejected, and one whose value is infinite.
     let duplicate = stack.rows(&plain(&extra("targets", "up")), 3).await.unwrap_err();
     assert_eq!(duplicate.reason, Reason::DuplicateSeries);
@@ -237,4 +245,123 @@ async fn who_may_not_ask_and_what_is_not_there_are_told_apart() {
     let under_api = ask(Access { url: format!("{}/graph", stack.url), ..with("secret") }).await.unwrap_err();
     assert!(matches!(under_api, PrometheusError::Unreadable { .. }), "{under_api}");
     assert!(stack.directory.path().exists());
+}
+
+fn openssl(directory: &Path, arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_is_shown_one() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    openssl(directory.path(), "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=test-ca -keyout ca.key -out ca.crt");
+    fs::write(at("names"), "subjectAltName=IP:127.0.0.1").unwrap();
+    for name in ["server", "client"] {
+        openssl(
+            directory.path(),
+            &format!("req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"),
+        );
+        openssl(
+            directory.path(),
+            &format!(
+                "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 1 -extfile names -out {name}.crt"
+            ),
+        );
+    }
+    let files = ["server.crt", "server.key", "ca.crt"].map(|name| at(name).display().to_string());
+    let web = format!(
+        "tls_server_config: {{cert_file: {}, key_file: {}, client_ca_file: {}, client_auth_type: RequireAndVerifyClientCert}}",
+        files[0], files[1], files[2]
+    );
+    fs::write(at("web.yml"), web).unwrap();
+    let stack = Stack::start("", &[format!("--web.config.file={}", at("web.yml").display())], vec![], None);
+    let read = |name: &str| fs::read_to_string(at(name)).unwrap();
+    let trusted = Access { ca: Some(read("ca.crt")), ..Access::to(stack.url.replace("http://", "https://")) };
+    let known = Access { identity: Some(read("client.crt") + &read("client.key")), ..trusted.clone() };
+    let ask = |access: Access| async move { Prometheus::new(&access, ANSWER_WITHIN).unwrap().now().await };
+    let begin = Instant::now();
+    while let Err(error) = ask(known.clone()).await {
+        assert!(begin.elapsed() < PATIENCE, "{error}");
+        sleep(Duration::from_millis(200)).await;
+    }
+    let unknown = ask(trusted).await.unwrap_err();
+    assert!(matches!(unknown, PrometheusError::Unreachable { .. }), "{unknown}");
+    let distrusted = ask(Access { ca: None, ..known }).await.unwrap_err();
+    assert!(distrusted.to_string().contains("certificate"), "{distrusted}");
+}
+
+/// What a real Prometheus can't be made to give, as it would come over the wire.
+#[tokio::test]
+async fn answers_that_no_prometheus_gives_are_told_apart() {
+    use axum::http::{HeaderMap, StatusCode, header};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let json = |status: StatusCode, body: &'static str| (status, [(header::CONTENT_TYPE, "application/json")], body);
+    let routes = axum::Router::new()
+        .route(
+            "/token/api/v1/query",
+            axum::routing::post(move |headers: HeaderMap| async move {
+                match headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+                    Some("Bearer secret") => json(
+                        StatusCode::OK,
+                        r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"1.5"]}}"#,
+                    ),
+                    _ => json(StatusCode::FORBIDDEN, r#"{"code":403}"#),
+                }
+            }),
+        )
+        .route(
+            "/busy/api/v1/query",
+            axum::routing::post(move || async move {
+                // It is up to it the third time.
+                match counted.fetch_add(1, Ordering::Relaxed) {
+                    0 => json(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        r#"{"status":"error","errorType":"timeout","error":"query timed out"}"#,
+                    ),
+                    1 => json(StatusCode::BAD_GATEWAY, "no upstream"),
+                    _ => {
+                        json(StatusCode::OK, r#"{"status":"success","data":{"resultType":"scalar","result":[2,"2"]}}"#)
+                    }
+                }
+            }),
+        )
+        .route(
+            "/down/api/v1/query",
+            axum::routing::post(move || async move { json(StatusCode::BAD_GATEWAY, "<html>") }),
+        )
+        .route(
+            "/other/api/v1/query",
+            axum::routing::post(move || async move { json(StatusCode::OK, r#"{"hello":1}"#) }),
+        );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(axum::serve(listener, routes).into_future());
+    let ask = |path: &str, credentials: Credentials| {
+        let access = Access { credentials, ..Access::to(format!("{base}/{path}")) };
+        async move { Prometheus::new(&access, ANSWER_WITHIN).unwrap().now().await }
+    };
+    assert_eq!(ask("token", Credentials::Bearer("secret".into())).await, Ok(1500));
+    let forbidden = ask("token", Credentials::Bearer("other".into())).await;
+    assert!(matches!(forbidden, Err(PrometheusError::Unauthorized { status: 403, .. })), "{forbidden:?}");
+    assert_eq!(ask("busy", Credentials::Absent).await, Ok(2000));
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
+    let down = ask("down", Credentials::Absent).await;
+    assert!(matches!(down, Err(PrometheusError::Unreachable { .. })), "{down:?}");
+    let other = ask("other", Credentials::Absent).await;
+    assert!(matches!(other, Err(PrometheusError::Unreadable { .. })), "{other:?}");
+    server.abort();
+}
+
+#[test]
+fn the_alerts_are_rules_that_prometheus_takes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/alerts");
+    for entry in fs::read_dir(folder).unwrap() {
+        let output = Command::new("promtool").args(["check", "rules"]).arg(entry.unwrap().path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }

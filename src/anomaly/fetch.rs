@@ -16,6 +16,8 @@ use crate::world::prometheus::{Prometheus, PrometheusError, Series};
 
 /// How long an answer is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Rows of a coarse look at a long time.
+const COARSE_ROWS: i64 = 300;
 
 /// How the Prometheus of a detector is reached.
 ///
@@ -110,6 +112,15 @@ pub async fn rows(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64
     let labelled = series.iter().map(|Series { labels, samples }| (labels, samples.as_slice()));
     answer::rows(watched, labelled, range, step * 1000)
         .map_err(|duplicate| Trouble::new(Reason::DuplicateSeries, duplicate.to_string()))
+}
+
+/// A few hundred rows over the last `seconds` before `newest` (in milliseconds): what there is, and since when.
+///
+/// # Errors
+/// As of [`rows`].
+pub async fn coarse(prometheus: &Prometheus, watched: &[Watched], newest: i64, seconds: i64) -> Result<Rows, Trouble> {
+    let step = (seconds / COARSE_ROWS).max(1);
+    rows(prometheus, watched, (newest - seconds.div_euclid(step) * step * 1000, newest), step).await
 }
 
 /// Of a rejected expression, the feature that it was rejected for: each is asked for alone.

@@ -42,8 +42,6 @@ use crate::world::store::Store;
 const LONGEST_PAUSE_MS: i64 = 3 * 3_600_000;
 /// An open incident is read again from its begin, but not further back than this.
 const LONGEST_REPLAY_MS: i64 = 3 * 86_400_000;
-/// The history is looked at in so many rows, whatever the window.
-const HISTORY_ROWS: i64 = 300;
 /// The instance's settings and pods are looked at this often.
 const LOOK_BESIDE_MS: i64 = 60_000;
 /// Coincidences are looked for this far back after a restart.
@@ -377,17 +375,18 @@ impl Surroundings {
     }
 }
 
-/// Where nothing is trained yet: which features there are, and since when.
+/// Where nothing is trained yet: which features there are, and for how long. No further back than a little before the
+/// history that is needed: whether there is more does not matter.
 async fn history(
     prometheus: &Prometheus,
     watched: &[Watched],
     detector: &AnomalyDetector,
     server_ms: i64,
 ) -> Result<Data, Trouble> {
-    let window = duration::seconds(&detector.spec.training.window).max(60);
-    let coarse = (window / HISTORY_ROWS).max(1);
+    let training = &detector.spec.training;
+    let (window, needed) = (duration::seconds(&training.window), duration::seconds(&training.min_history));
     let newest = server_ms.div_euclid(1000) * 1000;
-    let rows = fetch::rows(prometheus, watched, (newest - window * 1000, newest), coarse).await?;
+    let rows = fetch::coarse(prometheus, watched, newest, window.min(needed + needed / 20 + 60)).await?;
     let empty: Vec<usize> = rows.empty().collect();
     let named = |wanted: bool| {
         let those = watched.iter().enumerate().filter(|(index, _)| empty.contains(index) != wanted);

@@ -29,6 +29,7 @@ pub(super) fn open(status: &AnomalyDetectorStatus) -> Option<&IncidentStatus> {
 pub(super) fn close_all(mut status: AnomalyDetectorStatus, now: i64) -> AnomalyDetectorStatus {
     for incident in status.incidents.iter_mut().filter(|incident| incident.until.is_none()) {
         incident.until = Some(time(now));
+        incident.message = format!("It is over, or no longer looked at: {}", incident.message);
     }
     status
 }

@@ -82,6 +82,16 @@ mod tests {
         }
     }
 
+    /// A fault that names a feature which no pack has could never be recognised by it.
+    #[test]
+    fn the_shipped_faults_speak_of_shipped_features() {
+        let names: BTreeSet<&str> = ALL.iter().flat_map(|pack| features(*pack)).map(|feature| feature.name).collect();
+        for fault in crate::anomaly::faults::shipped() {
+            let unknown: Vec<_> = fault.change.keys().filter(|name| !names.contains(name.as_str())).collect();
+            assert!(unknown.is_empty(), "{}: {unknown:?}", fault.cause);
+        }
+    }
+
     #[test]
     fn names_are_unique_within_a_pack_and_fit_a_label() {
         for pack in ALL {

@@ -32,6 +32,8 @@ use crate::world::store::Store;
 
 /// Progress is told at most this often: each time is a write to the API server.
 const TELL_EVERY: Duration = Duration::from_secs(3);
+/// The history may begin this part of the window before the first row of a coarse look at it.
+const COARSE: i64 = 300;
 /// An incident that lasted longer is the new normal, which is to be learnt.
 const SHIFTED_MS: i64 = 48 * 3_600_000;
 
@@ -107,7 +109,11 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let prometheus = fetch::open(&access)?;
     let now = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
     let to = (now - SETTLE_MS).div_euclid(step * 1000) * step * 1000;
-    let from = to - duration::seconds(&spec.training.window).div_euclid(step) * step * 1000;
+    let window = duration::seconds(&spec.training.window);
+    // Of two weeks without history Prometheus would evaluate every step.
+    let begin = fetch::coarse(&prometheus, &features, to, window).await?.begin().unwrap_or(to);
+    let from = begin.max(to - window * 1000) - window / COARSE * 1000;
+    let from = from.div_euclid(step * 1000) * step * 1000;
     let rows = fetch::rows(&prometheus, &features, (from, to), step).await?.dense();
     println!("{} rows of {} features are read", rows.times.len(), features.len());
     let exclude = excluded(&client, &detector, now).await.map_err(broken)?;
