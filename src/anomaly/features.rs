@@ -6,6 +6,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use super::crd::{AnomalyDetectorSpec, FeatureKind, Features};
+use super::matrix::Kind;
 use super::packs::{self, Join, Shipped};
 
 /// The label by which the features of one answer are told apart.
@@ -57,6 +58,21 @@ pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i
         return Err("nothing is left to watch: name packs or queries in features".into());
     }
     Ok(found.into_values().collect())
+}
+
+/// The features as a model knows them: their names and kinds, in their order.
+pub fn metrics(watched: &[Watched]) -> Vec<(String, Kind)> {
+    watched.iter().map(|feature| (feature.name.clone(), kind(feature.kind))).collect()
+}
+
+/// A feature's kind as the matrix names it.
+pub fn kind(kind: FeatureKind) -> Kind {
+    match kind {
+        FeatureKind::Counter => Kind::Counter,
+        FeatureKind::Gauge => Kind::Gauge,
+        FeatureKind::Ratio => Kind::Ratio,
+        FeatureKind::Config => Kind::Config,
+    }
 }
 
 /// The expression that gives every feature, each under its own value of [`LABEL`]. Halves are joined with halves: in a

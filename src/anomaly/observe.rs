@@ -13,18 +13,16 @@ use kube::{Api, Client, ResourceExt};
 use super::act::{self, Outcome};
 use super::alarm;
 use super::coincidence;
-use super::crd::{AnomalyDetector, FeatureKind, ModelStatus, State, TrainingState};
+use super::crd::{AnomalyDetector, ModelStatus, State, TrainingState};
 use super::decide::{self, Decision};
 use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
-use super::features::{Watched, watched};
+use super::features::{Watched, metrics, watched};
 use super::fetch;
 use super::incident::ChangeEvent;
-use super::matrix::Kind;
 use super::model::Model;
 use super::reason::Reason;
-use super::signature::Signature;
 use super::training_job;
-use super::watching::Watching;
+use super::watching::{Watching, signatures};
 use crate::control::metrics::Metrics;
 use crate::control::metrics::anomaly::AnomalySample;
 use crate::control::room::{Report, Room};
@@ -241,7 +239,7 @@ impl Surroundings {
         let uid = detector.uid().unwrap_or_default();
         let step_ms = duration::seconds(&detector.spec.step).max(1) * 1000;
         let newest = (server_ms - SETTLE_MS).div_euclid(step_ms) * step_ms;
-        let signatures = signatures(detector);
+        let signatures = signatures(detector.status.as_ref());
         let (kept, mut beside) = {
             let mut detectors = self.memory.lock();
             let kept = detectors.entry(uid.clone()).or_default();
@@ -302,9 +300,7 @@ impl Surroundings {
         let bytes =
             bytes.ok_or_else(|| unusable(format!("the model store has nothing at {path}: it is trained anew")))?;
         let model = Model::load(&bytes).map_err(|error| unusable(error.to_string()))?;
-        let metrics: Vec<(String, Kind)> =
-            watched.iter().map(|feature| (feature.name.clone(), kind(feature.kind))).collect();
-        model.check(&metrics).map_err(|error| unusable(error.to_string()))?;
+        model.check(&metrics(watched)).map_err(|error| unusable(error.to_string()))?;
         Ok(Arc::new(model))
     }
 
@@ -414,26 +410,4 @@ pub async fn trials(client: &Client, namespace: &str, instance: &str) -> Result<
     let trials: Api<TuningTrial> = Api::namespaced(client.clone(), namespace);
     let listed = trials.list(&ListParams::default()).await?;
     Ok(listed.into_iter().filter(|trial| ours.contains(&trial.spec.tuning)).collect())
-}
-
-/// What people labelled, as the recorder wants it.
-pub fn signatures(detector: &AnomalyDetector) -> Vec<Signature> {
-    let learnt = detector.status.iter().flat_map(|status| &status.signatures);
-    learnt
-        .map(|learnt| Signature {
-            cause: learnt.cause.clone(),
-            change: learnt.changes.iter().map(|(name, moved)| (name.clone(), moved.0)).collect(),
-            vocabulary: Vec::new(),
-        })
-        .collect()
-}
-
-/// A feature's kind as the matrix names it.
-pub fn kind(kind: FeatureKind) -> Kind {
-    match kind {
-        FeatureKind::Counter => Kind::Counter,
-        FeatureKind::Gauge => Kind::Gauge,
-        FeatureKind::Ratio => Kind::Ratio,
-        FeatureKind::Config => Kind::Config,
-    }
 }

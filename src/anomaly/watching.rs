@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::answer::Rows;
+use super::crd::AnomalyDetectorStatus;
 use super::facts::Scoring;
 use super::incident::{ChangeEvent, Incident, Recorder};
 use super::model::Model;
@@ -131,6 +132,19 @@ impl Watching {
         let since = self.last.unwrap_or_default() - STALE_MS.max(STALE_ROWS * self.model().pipeline.step_ms);
         self.last_values.iter().map(|last| *last >= since).collect()
     }
+}
+
+/// What people labelled, as the recorder wants it.
+pub fn signatures(status: Option<&AnomalyDetectorStatus>) -> Vec<Signature> {
+    let learnt = status.map(|status| status.signatures.as_slice()).unwrap_or_default();
+    learnt
+        .iter()
+        .map(|learnt| Signature {
+            cause: learnt.cause.clone(),
+            change: learnt.changes.iter().map(|(name, moved)| (name.clone(), moved.0)).collect(),
+            vocabulary: Vec::new(),
+        })
+        .collect()
 }
 
 /// The incident's last word, once.

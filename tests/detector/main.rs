@@ -240,7 +240,7 @@ fn howdah(arguments: &[&str], files: &[&Path], kubeconfig: Option<&Path>) -> Str
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    format!("{}{said}", String::from_utf8_lossy(&output.stdout))
 }
 
 #[tokio::test(flavor = "multi_thread")]

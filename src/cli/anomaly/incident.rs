@@ -12,14 +12,14 @@ use super::detector::read;
 use crate::anomaly::crd::{AnomalyDetector, IncidentStatus};
 use crate::anomaly::drawing;
 use crate::anomaly::facts::SETTLE_MS;
-use crate::anomaly::features::watched;
+use crate::anomaly::features::{metrics, watched};
 use crate::anomaly::fetch;
 use crate::anomaly::incident::{Incident, Recorder};
-use crate::anomaly::matrix::Kind;
 use crate::anomaly::model::Model;
-use crate::anomaly::observe::{kind, model_path, signatures};
+use crate::anomaly::observe::model_path;
 use crate::anomaly::score::{Scored, Scorer};
 use crate::anomaly::sentence;
+use crate::anomaly::watching::signatures;
 use crate::duration;
 use crate::world::store::Store;
 
@@ -60,8 +60,7 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     let spec = &detector.spec;
     let step = duration::seconds(&spec.step).max(1);
     let features = watched(&spec.features, &spec.prometheus.selector, step).map_err(anyhow::Error::msg)?;
-    let metrics: Vec<(String, Kind)> = features.iter().map(|one| (one.name.clone(), kind(one.kind))).collect();
-    scorer.model().check(&metrics)?;
+    scorer.model().check(&metrics(&features))?;
     let mut access = fetch::source(&client, &namespace, &spec.prometheus).await?;
     access.url = arguments.prometheus.unwrap_or(access.url);
     let prometheus = fetch::open(&access)?;
@@ -73,7 +72,7 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     let rows = fetch::rows(&prometheus, &features, range, step).await?;
 
     let settings = scorer.model().alarm.clone();
-    let known = scorer.model().signatures.iter().cloned().chain(signatures(&detector)).collect();
+    let known = scorer.model().signatures.iter().cloned().chain(signatures(detector.status.as_ref())).collect();
     let mut recorder = Recorder::new(settings, scorer.names(), known);
     let mut found = None;
     let mut judged: Vec<Scored> = Vec::new();
@@ -93,13 +92,14 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     let incident = found.with_context(|| {
         format!("the rows of {} in Prometheus no longer show incident {}", arguments.detector, wanted.id)
     })?;
-    println!("{}", sentence::incident(&incident, range.1));
+    // The picture itself may go to the standard output, out of a pod.
+    eprintln!("{}", sentence::incident(&incident, range.1));
     for what in &wanted.coincidences {
-        println!("coincides: {what}");
+        eprintln!("coincides: {what}");
     }
     std::fs::write(out, drawing::svg(&incident, &judged))
         .with_context(|| format!("{} can't be written", out.display()))?;
-    println!("picture: {}", out.display());
+    eprintln!("picture: {}", out.display());
     Ok(())
 }
 
