@@ -21,6 +21,7 @@ use super::fetch;
 use super::incident::ChangeEvent;
 use super::model::Model;
 use super::reason::Reason;
+use super::score::Scorer;
 use super::training_job;
 use super::watching::{Watching, signatures};
 use crate::control::metrics::Metrics;
@@ -247,25 +248,32 @@ impl Surroundings {
         };
         let near = |watching: &Watching| {
             watching.is(&model.name, &signatures)
-                && watching.last().is_none_or(|last| newest - last <= LONGEST_PAUSE_MS && newest >= last)
+                && watching.last().is_some_and(|last| newest - last <= LONGEST_PAUSE_MS && newest >= last)
         };
-        let mut watching = match kept.filter(near) {
-            Some(watching) => watching,
+        let (mut watching, from) = match kept.filter(near) {
+            Some(watching) => {
+                let from = watching.last().map_or(newest, |last| last + step_ms);
+                (watching, from)
+            }
             None => {
                 beside = Beside::default();
-                Watching::new(&model.name, self.load(detector, &model.name, watched).await?, signatures)
-            }
-        };
-        let from = match watching.last() {
-            Some(last) => last + step_ms,
-            None => {
+                let loaded = self.load(detector, &model.name, watched).await?;
                 let open = detector.status.iter().flat_map(|status| &status.incidents).find(|one| one.until.is_none());
                 let begin = open.map_or(newest, |open| open.since.0.as_millisecond());
-                let earliest = begin.max(newest - LONGEST_REPLAY_MS).min(newest) - watching.memory_ms();
-                earliest.div_euclid(step_ms) * step_ms
+                let memory = Scorer::new(loaded.clone()).memory_ms();
+                // One memory to know the past, and one in which nobody may have looked.
+                let trusted = begin.clamp(newest - LONGEST_REPLAY_MS, newest) - memory;
+                let from = (trusted - memory).div_euclid(step_ms) * step_ms;
+                (Watching::new(&model.name, loaded, signatures, trusted), from)
             }
         };
-        let rows = fetch::rows(prometheus, watched, (from, newest), step_ms / 1000).await?;
+        let rows = match fetch::rows(prometheus, watched, (from, newest), step_ms / 1000).await {
+            Ok(rows) => rows,
+            Err(trouble) => {
+                self.keep(&uid, watching, beside);
+                return Err(trouble);
+            }
+        };
         let not_finite = rows.not_finite;
         for change in self.beside(detector, &mut beside, now).await {
             watching.note(change);
@@ -284,10 +292,14 @@ impl Surroundings {
             those.map(|(feature, _)| feature.name.clone()).collect()
         };
         let data = Data { server_ms, found: named(true), missing: named(false), history_ms: None, not_finite };
-        let mut detectors = self.memory.lock();
-        let kept = detectors.entry(uid).or_default();
-        (kept.watching, kept.beside) = (Some(watching), beside);
+        self.keep(&uid, watching, beside);
         Ok((data, scoring))
+    }
+
+    fn keep(&self, uid: &str, watching: Watching, beside: Beside) {
+        let mut detectors = self.memory.lock();
+        let kept = detectors.entry(uid.to_owned()).or_default();
+        (kept.watching, kept.beside) = (Some(watching), beside);
     }
 
     /// The model from the store.

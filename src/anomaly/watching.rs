@@ -26,6 +26,8 @@ pub struct Watching {
     signatures: Vec<Signature>,
     scorer: Scorer,
     recorder: Recorder,
+    /// Incidents that ended before this are not told of: the model had not yet read all the rows that it compares with.
+    trusted_from: i64,
     /// The newest row; none before the first.
     last: Option<i64>,
     /// When each metric of the model last had a value.
@@ -44,14 +46,15 @@ pub struct Counted {
 }
 
 impl Watching {
-    /// Begins with nothing known of the past. The signatures stand beside those of the model.
-    pub fn new(name: &str, model: Arc<Model>, signatures: Vec<Signature>) -> Self {
+    /// Begins with nothing known of the past. The signatures stand beside those of the model. Incidents that ended before
+    /// `trusted_from` (milliseconds since 1970) are none.
+    pub fn new(name: &str, model: Arc<Model>, signatures: Vec<Signature>, trusted_from: i64) -> Self {
         let scorer = Scorer::new(model.clone());
         let known = model.signatures.iter().chain(&signatures).cloned().collect();
         let recorder = Recorder::new(model.alarm.clone(), scorer.names(), known);
         let last_values = vec![i64::MIN; model.metrics.len()];
         let model = name.to_owned();
-        Self { model, signatures, scorer, recorder, last: None, last_values, newest: None, judged: None }
+        Self { model, signatures, scorer, recorder, trusted_from, last: None, last_values, newest: None, judged: None }
     }
 
     /// It is this model with these signatures.
@@ -62,11 +65,6 @@ impl Watching {
     /// The newest row, in milliseconds since 1970.
     pub fn last(&self) -> Option<i64> {
         self.last
-    }
-
-    /// How far back the rows reach that a score depends on, in milliseconds.
-    pub fn memory_ms(&self) -> i64 {
-        self.scorer.memory_ms()
     }
 
     /// The model.
@@ -103,6 +101,7 @@ impl Watching {
             keep(&mut incidents, self.recorder.incident());
         }
         keep(&mut incidents, self.recorder.incident());
+        incidents.retain(|incident| incident.until.is_none_or(|until| until >= self.trusted_from));
         (self.scoring(incidents), counted)
     }
 

@@ -4,6 +4,7 @@ mod artefact;
 mod pipeline;
 mod scoring;
 mod training;
+mod watching;
 
 use super::matrix::{Column, Kind, Matrix};
 use super::train::Options;
