@@ -15,6 +15,9 @@ build   | git                     | git
 build   | maven                   | mvn
 build   | python3-pip             | pip
 build   | unzip                   | unzip
+test    | prometheus              | prometheus
+test    | prometheus-node-exporter | prometheus-node-exporter
+test    | prometheus-postgres-exporter | prometheus-postgres-exporter
 test    | postgresql              | /usr/lib/postgresql/*/bin/postgres
 test    | postgresql-client       | psql
 image   | buildah                 | buildah

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use kube::CustomResourceExt;
 
+use crate::anomaly;
+use crate::anomaly::crd::AnomalyDetector;
+use crate::anomaly::observe::{Anomaly, Memory};
 use crate::control::kinds::{Kind, Rule};
 use crate::control::scope::Scope;
 use crate::control::{self, Options};
@@ -25,8 +28,14 @@ pub struct Surroundings {
     pub options: Options,
     /// Where learners keep their models.
     pub models: Arc<Store>,
+    /// Its URL, which Jobs that write to it are given.
+    pub model_store: String,
     /// The thread on which models learn and propose.
     pub learner: Worker,
+    /// The thread on which rows are scored: a tuning's proposal, which takes seconds, does not hold them up.
+    pub scorer: Worker,
+    /// Namespace and name of the operator's own pod; absent outside of a cluster.
+    pub own_pod: Option<(String, String)>,
     /// Image of the benchmark's Jobs.
     pub benchmark_image: String,
 }
@@ -55,7 +64,7 @@ pub fn all() -> Vec<Entry> {
         Entry {
             kind: Kind { crd: PostgresTuning::crd(), rules: tuning::rules() },
             start: Some(|surroundings| {
-                let Surroundings { scope, options, models, learner, benchmark_image } = surroundings;
+                let Surroundings { scope, options, models, learner, benchmark_image, .. } = surroundings;
                 let room = Tuning(tuning::observe::Surroundings {
                     client: scope.client.clone(),
                     store: models,
@@ -67,7 +76,28 @@ pub fn all() -> Vec<Entry> {
             }),
         },
         Entry { kind: Kind { crd: TuningTrial::crd(), rules: Vec::new() }, start: None },
+        Entry {
+            kind: Kind { crd: AnomalyDetector::crd(), rules: anomaly::rules() },
+            start: Some(|surroundings| {
+                let Surroundings { scope, options, models, model_store, scorer, own_pod, .. } = surroundings;
+                let room = Anomaly(anomaly::observe::Surroundings {
+                    client: scope.client.clone(),
+                    store: models,
+                    store_url: model_store,
+                    worker: scorer,
+                    metrics: options.metrics.clone(),
+                    own_pod,
+                    memory: Arc::new(Memory::default()),
+                });
+                Box::pin(control::run(room, scope, options))
+            }),
+        },
     ]
+}
+
+/// Every permission of the operator in its own namespace, beside those in the namespaces that it watches.
+pub fn home_rules() -> Vec<Rule> {
+    control::kinds::lease_rules().into_iter().chain(anomaly::home_rules()).collect()
 }
 
 /// Every permission of the operator in the namespaces that it watches.

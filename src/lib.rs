@@ -1,9 +1,11 @@
 #![doc = include_str!("README.md")]
 #![warn(missing_docs)]
 
+pub mod anomaly;
 pub mod cli;
 pub mod control;
 pub mod decimal;
+pub mod duration;
 pub mod instance;
 pub mod kinds;
 pub mod kubernetes;

@@ -4,6 +4,7 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -79,6 +80,14 @@ async fn a_server_that_does_not_answer_is_a_timeout() {
     assert!(matches!(error, ConnectError::Timeout { .. }), "{error}");
 }
 
+/// Copies a file into the data directory as the server wants its private key: owned by its user and closed to others.
+fn install(from: &Path, to: &Path) {
+    fs::copy(from, to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o600)).unwrap();
+    let owner = fs::metadata(to.parent().unwrap()).unwrap();
+    chown(to, Some(owner.uid()), Some(owner.gid())).unwrap();
+}
+
 fn openssl(directory: &Path, arguments: &str) {
     let output = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output().unwrap();
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
@@ -105,7 +114,7 @@ async fn tls_verifies_what_sslmode_asks_for() {
     );
     let server = Server::start_with("ssl = on", |data| {
         for name in ["server.crt", "server.key"] {
-            server::install(&directory.path().join(name), &data.join(name));
+            install(&directory.path().join(name), &data.join(name));
         }
     });
     let attempt = async |host: &str, mode: SslMode, ca: Option<&[u8]>| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use crate::control::kinds::{Rule, lease_rules};
+use crate::control::kinds::Rule;
 use crate::kinds;
 
 /// What to write.
@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Prints the rules of the operator's ClusterRole instead.
     #[arg(long, conflicts_with = "check")]
     rbac: bool,
-    /// Prints the rules of the Role in the Lease's namespace instead.
+    /// Prints the rules of the Role in the operator's own namespace instead.
     #[arg(long, conflicts_with_all = ["check", "rbac"])]
     lease_rbac: bool,
 }
@@ -33,7 +33,7 @@ pub struct Arguments {
 /// When a file can't be written, or differs with `--check`.
 pub fn run(Arguments { dir, check, rbac, lease_rbac }: &Arguments) -> anyhow::Result<()> {
     if *rbac || *lease_rbac {
-        let rules = if *rbac { kinds::rules() } else { lease_rules() };
+        let rules = if *rbac { kinds::rules() } else { kinds::home_rules() };
         print!("{}", rules_yaml(&rules)?);
         return Ok(());
     }

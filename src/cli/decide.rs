@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::anomaly::observe::Anomaly;
 use crate::control::room::Room;
 use crate::instance::InstanceRoom;
 use crate::tuning::observe::Tuning;
@@ -28,6 +29,9 @@ enum RecordedKind {
     /// A PostgresTuning.
     #[value(name = "PostgresTuning")]
     PostgresTuning,
+    /// An AnomalyDetector.
+    #[value(name = "AnomalyDetector")]
+    AnomalyDetector,
 }
 
 /// Prints the decision as JSON.
@@ -39,6 +43,7 @@ pub fn run(Arguments { kind, facts }: &Arguments) -> anyhow::Result<()> {
     let decision = match kind {
         RecordedKind::PostgresInstance => replay::<InstanceRoom>(&text),
         RecordedKind::PostgresTuning => replay::<Tuning>(&text),
+        RecordedKind::AnomalyDetector => replay::<Anomaly>(&text),
     };
     println!("{}", decision.with_context(|| format!("{} holds no facts of this kind", facts.display()))?);
     Ok(())

@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+pub mod anomaly;
 pub mod bench;
 pub mod benchmark;
 pub mod crds;
@@ -32,6 +33,9 @@ enum Command {
     Tune(Box<tune::Tune>),
     /// Measures a server once, as the benchmark's Job does.
     Benchmark(benchmark::Args),
+    /// Learns what is normal for a database from files, and says what is not.
+    #[command(subcommand)]
+    Anomaly(anomaly::Anomaly),
     /// Measures Howdah itself: its optimizers, its learner, its operator.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -56,6 +60,7 @@ impl Cli {
             Command::Operator(arguments) => block_on(operator::run(arguments))?.map(done),
             Command::Tune(arguments) => block_on(tune::run(*arguments))?,
             Command::Benchmark(arguments) => block_on(benchmark::run(arguments)),
+            Command::Anomaly(anomaly) => anomaly::run(anomaly),
             Command::Bench(bench) => bench::run(bench),
             Command::Crds(arguments) => crds::run(&arguments).map(done),
             Command::Reference => {

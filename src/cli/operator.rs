@@ -45,6 +45,12 @@ pub struct Arguments {
     /// Image of the benchmark's Jobs: one that holds `howdah` and pgbench.
     #[arg(long, env = "HOWDAH_BENCHMARK_IMAGE", default_value = concat!("howdah:", env!("CARGO_PKG_VERSION")))]
     benchmark_image: String,
+    /// The operator's own pod, after which a training's Job is made; without it, nothing is trained.
+    #[arg(long, env = "POD_NAME")]
+    pod_name: Option<String>,
+    /// Namespace of the operator's own pod.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pod_namespace: Option<String>,
     /// Reconciles of one kind that may run at once.
     #[arg(long, env = "HOWDAH_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -91,6 +97,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             identity,
         },
         models,
+        model_store: arguments.model_store,
+        own_pod: arguments.pod_namespace.zip(arguments.pod_name),
+        scorer: Worker::spawn("scorer").context("the scorer can't start its thread")?,
         learner: Worker::spawn("learner").context("the learner can't start its thread")?,
         benchmark_image: arguments.benchmark_image,
     };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 
 use crate::kinds;
-use crate::{instance, tuning};
+use crate::{anomaly, instance, tuning};
 
 /// The reference as Markdown.
 pub fn text() -> String {
@@ -41,6 +41,10 @@ pub fn text() -> String {
     for reason in tuning::reason::Reason::ALL {
         let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
     }
+    text.push_str("\n## Reasons of an AnomalyDetector\n\n| reason | meaning |\n|---|---|\n");
+    for reason in anomaly::reason::Reason::ALL {
+        let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
+    }
     text
 }
 
@@ -48,7 +52,7 @@ fn fields(text: &mut String, path: &str, schema: &JSONSchemaProps) {
     let required = schema.required.clone().unwrap_or_default();
     for (name, field) in schema.properties.iter().flatten() {
         // Kubernetes' own types have a reference of their own.
-        let foreign = name == "conditions" || name == "benchmarkResources";
+        let foreign = ["conditions", "benchmarkResources", "trainingResources"].contains(&name.as_str());
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let items = field.items.as_ref().map(|items| match items {
             JSONSchemaPropsOrArray::Schema(item) => vec![item.as_ref()],
@@ -77,6 +81,7 @@ fn kind(field: &JSONSchemaProps) -> String {
             .collect::<Vec<_>>()
             .join(", ")
             .replace('"', ""),
+        None if field.x_kubernetes_int_or_string == Some(true) => "integer or string".into(),
         None => field.type_.clone().unwrap_or_default(),
     }
 }

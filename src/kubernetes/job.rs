@@ -4,6 +4,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
+/// The annotation in which a Job tells how far it is.
+pub const PROGRESS_ANNOTATION: &str = "howdah.dev/progress";
+
 /// A Job and the newest of its pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,6 +24,9 @@ pub struct JobFacts {
     /// Why the pod does not run or did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<PodTrouble>,
+    /// How far it says that it is, in [`PROGRESS_ANNOTATION`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
 }
 
 /// Where a Job is.
@@ -89,6 +95,7 @@ impl JobFacts {
             terminating: job.metadata.deletion_timestamp.is_some(),
             termination_message: pod.and_then(termination_message),
             trouble,
+            progress: job.metadata.annotations.as_ref().and_then(|all| all.get(PROGRESS_ANNOTATION).cloned()),
         }
     }
 }

@@ -47,6 +47,17 @@ pub struct Rival {
     pub waiting: bool,
 }
 
+/// An open incident of an AnomalyDetector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// The detector.
+    pub detector: String,
+    /// When the incident began.
+    pub since: Time,
+    /// What happened, in the detector's words.
+    pub message: String,
+}
+
 /// Everything that a tuning's decision depends on. Not seeing something is a fact too.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
@@ -62,6 +73,9 @@ pub struct Facts {
     pub job: Option<JobFacts>,
     /// Other tunings of the same instance.
     pub rivals: Vec<Rival>,
+    /// Incidents that AnomalyDetectors of the same instance have open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<Anomaly>,
     /// Why the cluster's own objects could not be read, if so: nothing may be concluded from what seems to be absent.
     pub unseen: Option<Trouble>,
     /// What the optimizer proposes, where a proposal is due.
@@ -152,6 +166,16 @@ impl Facts {
     pub fn seconds_in_state(&self, trial: &TuningTrial) -> i64 {
         let since = trial.status.as_ref().and_then(|s| s.since.as_ref()).or(trial.metadata.creation_timestamp.as_ref());
         since.map_or(0, |since| (self.now.0.as_millisecond() - since.0.as_millisecond()) / 1000)
+    }
+
+    /// An anomaly that began while this trial was measured. The baseline's own trials are the benchmark's load and
+    /// nothing else: what begins in them is no configuration's fault.
+    pub fn anomaly_in(&self, trial: &TuningTrial) -> Option<&Anomaly> {
+        if trial.spec.parameters.is_empty() {
+            return None;
+        }
+        let since = trial.status.as_ref()?.since.as_ref()?;
+        self.anomalies.iter().find(|anomaly| anomaly.since.0 >= since.0)
     }
 
     /// The last trial to end failed or tripped a guardrail, so what it left in effect is not trusted.

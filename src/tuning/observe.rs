@@ -13,10 +13,11 @@ use super::TUNING_LABEL;
 use super::act::{self, Outcome};
 use super::crd::{PostgresTuning, TrialState, TuningTrial};
 use super::decide::{self, Decision};
-use super::facts::{Facts, Rival, Trouble};
+use super::facts::{Anomaly, Facts, Rival, Trouble};
 use super::optimizer::{self, Proposal};
 use super::reason::Reason;
 use super::session::Next;
+use crate::anomaly::crd::AnomalyDetector;
 use crate::control::metrics::Metrics;
 use crate::control::metrics::tuning::TuningSample;
 use crate::control::room::{Guarded, Report, Room};
@@ -111,6 +112,7 @@ impl Surroundings {
             trials: Vec::new(),
             job: None,
             rivals: Vec::new(),
+            anomalies: Vec::new(),
             unseen: None,
             proposal: None,
             benchmark_image: self.benchmark_image.clone(),
@@ -141,6 +143,14 @@ impl Surroundings {
         facts.rivals = rivals(listed.items, &facts.tuning);
         if let Some(trial) = facts.running_trial() {
             facts.job = job::job_facts(&self.client, &namespace, &Facts::name_of(trial)).await?;
+            let detectors: Api<AnomalyDetector> = Api::namespaced(self.client.clone(), &namespace);
+            let listed = detectors.list(&ListParams::default()).await.map_err(of("the namespace's detectors"));
+            facts.anomalies = match listed {
+                Ok(listed) => anomalies(listed.items, &facts.tuning),
+                // The kind is not installed, so nothing is detected.
+                Err(KubeError::NotFound { .. }) => Vec::new(),
+                Err(error) => return Err(error),
+            };
         }
         Ok(())
     }
@@ -240,6 +250,17 @@ impl Surroundings {
         }
         self.metrics.tuning.set(&sample);
     }
+}
+
+/// Open incidents of the tuning's instance.
+fn anomalies(all: Vec<AnomalyDetector>, tuning: &PostgresTuning) -> Vec<Anomaly> {
+    let ours = |detector: &AnomalyDetector| detector.spec.instance_ref.as_ref() == Some(&tuning.spec.instance_ref);
+    let open = |detector: AnomalyDetector| {
+        let name = detector.name_any();
+        let incident = detector.status?.incidents.into_iter().find(|incident| incident.until.is_none())?;
+        Some(Anomaly { detector: name, since: incident.since, message: incident.message })
+    };
+    all.into_iter().filter(ours).filter_map(open).collect()
 }
 
 /// Other tunings of the same instance.

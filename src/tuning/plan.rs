@@ -8,6 +8,7 @@ use super::optimizer::{Observation, Request};
 use super::safety::{self, Kernel};
 use super::session::{self, Next, Outcome, Record, Rules, Scores, exploration_total};
 use super::space::Space;
+use crate::duration::seconds;
 use crate::postgres::setting::Settings;
 
 /// Steps in which a knob is moved when a proposal was measured already: as many as a knob has values.
@@ -237,37 +238,5 @@ impl Plan<'_> {
             log_gain: Scores::new(self.spec.objective.metric, &self.records).of(number).map(|s| s.log_gain),
             reward: index.and_then(|index| self.rewards().get(index).copied().flatten()),
         }
-    }
-}
-
-/// Seconds of a duration like `6h` or `1h30m`. The schema admits nothing else; what overflows is as long as can be.
-pub fn seconds(text: &str) -> i64 {
-    let mut total = 0i64;
-    let mut number = 0i64;
-    for c in text.chars() {
-        let unit = match c {
-            'h' => 3600,
-            'm' => 60,
-            's' => 1,
-            _ => {
-                number = number.saturating_mul(10).saturating_add(c.to_digit(10).map_or(0, i64::from));
-                continue;
-            }
-        };
-        total = total.saturating_add(number.saturating_mul(unit));
-        number = 0;
-    }
-    total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_in_seconds() {
-        assert_eq!(seconds("6h"), 21_600);
-        assert_eq!(seconds("1h30m5s"), 5_405);
-        assert_eq!(seconds("99999999999999999999h"), i64::MAX);
     }
 }

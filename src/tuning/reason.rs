@@ -79,6 +79,8 @@ crate::reasons! {
         AvailabilityGuardrail,
         /// The latency exceeded the guardrail's multiple of the baseline's.
         LatencyGuardrail,
+        /// An AnomalyDetector saw the server become unwell during a trial.
+        AnomalyGuardrail,
         /// The server did not come back in time after a restart.
         RestartTimedOut,
         /// The trial was interrupted by a suspension or a deletion.

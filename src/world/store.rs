@@ -99,6 +99,17 @@ impl Store {
         put.map(drop).map_err(|error| failed(path, &error))
     }
 
+    /// Removes what is stored under the path; nothing there is fine.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        match self.0.delete(&parse(path)?).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(path, &error)),
+        }
+    }
+
     /// Removes everything under the path's directory (`shop/orders`, not `shop/orders-2`).
     ///
     /// # Errors
@@ -107,10 +118,7 @@ impl Store {
         let listed = self.0.list(Some(&parse(prefix)?)).map_ok(|found| found.location);
         let paths: Vec<Path> = listed.try_collect().await.map_err(|error| failed(prefix, &error))?;
         for path in paths {
-            match self.0.delete(&path).await {
-                Ok(()) | Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(failed(path.as_ref(), &error)),
-            }
+            self.delete(path.as_ref()).await?;
         }
         Ok(())
     }

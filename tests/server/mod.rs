@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -105,14 +105,6 @@ impl Drop for Server {
             self.control("stop");
         }
     }
-}
-
-/// Copies a file into the data directory as the server wants its private key: owned by its user and closed to others.
-pub fn install(from: &Path, to: &Path) {
-    fs::copy(from, to).unwrap();
-    fs::set_permissions(to, fs::Permissions::from_mode(0o600)).unwrap();
-    let owner = fs::metadata(to.parent().unwrap()).unwrap();
-    chown(to, Some(owner.uid()), Some(owner.gid())).unwrap();
 }
 
 /// The programs of the version that `HOWDAH_TEST_POSTGRES` names (a directory with `initdb`), else of the newest installed.

@@ -1,6 +1,7 @@
 //! `howdah bench`: what Howdah promises of itself, measured. Each subcommand prints its numbers beside the promise and
 //! fails where one is missed.
 
+mod anomaly;
 mod learner;
 mod operator;
 mod optimizers;
@@ -17,6 +18,8 @@ use clap::Subcommand;
 pub enum Bench {
     /// Whole sessions on simulated servers: how good the best configuration is after how many trials.
     Optimizers(optimizers::Optimizers),
+    /// The anomaly detector on labelled faults, beside what it must be better than, and its speed.
+    Anomaly(anomaly::Anomaly),
     /// A step of the learner: its time and memory.
     Learner,
     /// The reconcile loop in a cluster: idle reconciles per second, writes and memory.
@@ -30,6 +33,7 @@ pub enum Bench {
 pub fn run(bench: Bench) -> Result<ExitCode> {
     let kept = match bench {
         Bench::Optimizers(optimizers) => optimizers::run(&optimizers)?,
+        Bench::Anomaly(anomaly) => anomaly::run(&anomaly)?,
         Bench::Learner => learner::run()?,
         Bench::Operator(operator) => super::block_on(operator::run(operator))??,
     };

@@ -1,5 +1,6 @@
 //! Prometheus metrics: the reconcile loop's, under the names that controller-runtime made common, and Howdah's own.
 
+pub mod anomaly;
 pub mod tuning;
 
 use std::sync::atomic::AtomicU64;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use anomaly::AnomalyMetrics;
 use tuning::TuningMetrics;
 
 /// The media type of [`Metrics::text`].
@@ -58,6 +60,8 @@ pub struct Metrics {
     reasons: Counters,
     /// The tuning's metrics.
     pub tuning: TuningMetrics,
+    /// The detectors' metrics.
+    pub anomaly: AnomalyMetrics,
 }
 
 impl Default for Metrics {
@@ -80,7 +84,8 @@ impl Default for Metrics {
         );
         registry.register("howdah_reconcile_reason", "Reconciles, by the headline's reason", reasons.clone());
         let tuning = TuningMetrics::register(&mut registry);
-        Self { registry, reconciles, errors, seconds, active, concurrency, reasons, tuning }
+        let anomaly = AnomalyMetrics::register(&mut registry);
+        Self { registry, reconciles, errors, seconds, active, concurrency, reasons, tuning, anomaly }
     }
 }
 

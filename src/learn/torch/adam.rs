@@ -3,15 +3,13 @@
 
 use tch::Tensor;
 
-use super::network::Network;
-
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 /// Largest norm of the gradient over all parameters.
 const CLIP: f64 = 1.0;
 
-/// The optimiser of one network.
+/// The optimiser of the parameters of one network.
 #[derive(Debug)]
 pub struct Adam {
     learning_rate: f64,
@@ -22,10 +20,15 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// For a network, after `steps` steps; moments start at zero.
-    pub fn new(network: &Network, learning_rate: f64, weight_decay: f64, steps: i32) -> Self {
-        let zeros = || network.parameters().iter().map(|tensor| tensor.detach().zeros_like()).collect();
+    /// For a network's parameters, after `steps` steps; moments start at zero.
+    pub fn new(parameters: &[Tensor], learning_rate: f64, weight_decay: f64, steps: i32) -> Self {
+        let zeros = || parameters.iter().map(|tensor| tensor.detach().zeros_like()).collect();
         Self { learning_rate, weight_decay, steps, first: zeros(), second: zeros() }
+    }
+
+    /// Multiplies the learning rate from now on.
+    pub fn reduce(&mut self, factor: f64) {
+        self.learning_rate *= factor;
     }
 
     /// Steps so far.
@@ -38,9 +41,9 @@ impl Adam {
         [&self.first, &self.second]
     }
 
-    /// One step down the gradient of a scalar loss. Nothing but this network's parameters changes.
-    pub fn minimise(&mut self, loss: &Tensor, network: &Network) {
-        let gradients = Tensor::run_backward(&[loss], network.parameters(), false, false);
+    /// One step down the gradient of a scalar loss. Nothing but these parameters changes.
+    pub fn minimise(&mut self, loss: &Tensor, parameters: &[Tensor]) {
+        let gradients = Tensor::run_backward(&[loss], parameters, false, false);
         tch::no_grad(|| {
             let squares: Vec<Tensor> =
                 gradients.iter().map(|gradient| gradient.square().sum(gradient.kind())).collect();
@@ -49,7 +52,7 @@ impl Adam {
             self.steps += 1;
             let (bias1, bias2) = (1.0 - BETA1.powi(self.steps), 1.0 - BETA2.powi(self.steps));
             let moments = self.first.iter_mut().zip(&mut self.second);
-            for ((parameter, gradient), (first, second)) in network.parameters().iter().zip(gradients).zip(moments) {
+            for ((parameter, gradient), (first, second)) in parameters.iter().zip(gradients).zip(moments) {
                 let mut parameter = parameter.shallow_clone();
                 let gradient = gradient * scale + &parameter * self.weight_decay;
                 let _ = first.lerp_(&gradient, 1.0 - BETA1);
@@ -65,6 +68,7 @@ impl Adam {
 mod tests {
     use tch::Kind;
 
+    use super::super::network::Network;
     use super::*;
     use crate::learn::rng::Random;
 
@@ -78,13 +82,13 @@ mod tests {
         }
         use tch::nn::OptimizerConfig;
         let mut theirs = tch::nn::Adam { wd: 1e-5, ..tch::nn::Adam::default() }.build(&store, 1e-3).unwrap();
-        let mut ours = Adam::new(&network, 1e-3, 1e-5, 0);
+        let mut ours = Adam::new(network.parameters(), 1e-3, 1e-5, 0);
         let loss = |parameters: &[Tensor]| {
             let terms: Vec<Tensor> = parameters.iter().map(|p| (p - 0.3).square().sum(Kind::Float)).collect();
             Tensor::stack(&terms, 0).sum(Kind::Float)
         };
         for _ in 0..50 {
-            ours.minimise(&loss(network.parameters()), &network);
+            ours.minimise(&loss(network.parameters()), network.parameters());
             theirs.zero_grad();
             loss(&copies).backward();
             theirs.clip_grad_norm(CLIP);

@@ -152,8 +152,8 @@ impl Agent {
         let critics = Network::new(2, &[state + axes, CRITIC_HIDDEN[0], CRITIC_HIDDEN[1], 1], &mut random);
         let targets =
             (settings.gamma > 0.0).then(|| Targets { actor: actor.duplicate(), critics: critics.duplicate() });
-        let actor_optimiser = Adam::new(&actor, LEARNING_RATE, WEIGHT_DECAY, steps);
-        let critic_optimiser = Adam::new(&critics, LEARNING_RATE, WEIGHT_DECAY, steps);
+        let actor_optimiser = Adam::new(actor.parameters(), LEARNING_RATE, WEIGHT_DECAY, steps);
+        let critic_optimiser = Adam::new(critics.parameters(), LEARNING_RATE, WEIGHT_DECAY, steps);
         Self { settings, actor, actor_optimiser, critics, critic_optimiser, targets, normaliser, random, learned }
     }
 
@@ -271,11 +271,11 @@ impl Agent {
     fn update(&mut self, batch: &Batch) {
         let target = self.target(batch);
         let loss = squared_error(&values(&self.critics, &batch.state, &batch.action), &target);
-        self.critic_optimiser.minimise(&loss, &self.critics);
+        self.critic_optimiser.minimise(&loss, self.critics.parameters());
         let action = policy(&self.actor, &batch.state);
         // The smaller of the two critics: what only one of them believes is not worth going to.
         let value = values(&self.critics, &batch.state, &action).amin(0, false);
-        self.actor_optimiser.minimise(&-value.mean(Kind::Float), &self.actor);
+        self.actor_optimiser.minimise(&-value.mean(Kind::Float), self.actor.parameters());
         if let Some(targets) = &mut self.targets {
             targets.actor.follow(&self.actor, self.settings.tau);
             targets.critics.follow(&self.critics, self.settings.tau);

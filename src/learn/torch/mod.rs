@@ -1,8 +1,10 @@
 //! The neural networks, on libtorch. The only place that names `tch`; plain numbers cross its border.
 
 mod adam;
+pub mod autoencoder;
 pub mod ddpg;
 mod network;
+pub mod pca;
 mod storage;
 
 use std::sync::Once;
@@ -12,4 +14,12 @@ use std::sync::Once;
 fn use_one_thread() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tch::set_num_threads(1));
+}
+
+/// The numbers of a tensor, row after row.
+fn numbers(tensor: &tch::Tensor) -> Vec<f32> {
+    let flat = tensor.detach().to_kind(tch::Kind::Float).contiguous().flatten(0, -1);
+    let mut numbers = vec![0.0; flat.numel()];
+    flat.copy_data(&mut numbers, flat.numel());
+    numbers
 }

@@ -164,11 +164,12 @@ fn guardrail(facts: &Facts, trial: &TuningTrial) -> Option<(Reason, String)> {
     if started.is_some_and(|started| started != server.started_at_ms) {
         return Some((Reason::PostgresRestarted, Reason::PostgresRestarted.sentence().into()));
     }
-    let (used, limit) = facts.memory()?;
-    (used > MEMORY_GUARDRAIL * limit).then(|| {
+    if let Some((used, limit)) = facts.memory().filter(|(used, limit)| *used > MEMORY_GUARDRAIL * limit) {
         let message = format!("{:.0} % of the memory limit is in use", used / limit * 100.0);
-        (Reason::MemoryGuardrail, message)
-    })
+        return Some((Reason::MemoryGuardrail, message));
+    }
+    let anomaly = facts.anomaly_in(trial)?;
+    Some((Reason::AnomalyGuardrail, format!("detector {}: {}", anomaly.detector, anomaly.message)))
 }
 
 fn observed(facts: &Facts, session: &SessionRecord, trial: &TuningTrial, measurement: Measurement) -> Decision {

@@ -2,11 +2,12 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, PostParams, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 
 use super::KubeError;
-use crate::kubernetes::job::JobFacts;
+use crate::kubernetes::job::{JobFacts, PROGRESS_ANNOTATION};
 
 fn api(client: &Client, namespace: &str) -> Api<Job> {
     Api::namespaced(client.clone(), namespace)
@@ -61,4 +62,14 @@ pub async fn delete_job(
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         deleted => deleted.map(drop).map_err(|e| KubeError::of(object(namespace, name), e)),
     }
+}
+
+/// Tells how far a Job is, in an annotation of its own.
+///
+/// # Errors
+/// `NotFound` when the Job is gone, `Forbidden` when it may not be patched.
+pub async fn tell_progress(client: &Client, namespace: &str, name: &str, progress: &str) -> Result<(), KubeError> {
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {PROGRESS_ANNOTATION: progress}}}));
+    let patched = api(client, namespace).patch_metadata(name, &PatchParams::default(), &patch).await;
+    patched.map(drop).map_err(|e| KubeError::of(object(namespace, name), e))
 }

@@ -1,5 +1,7 @@
 //! Secrets, read by name. They are never listed, watched or kept.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
@@ -19,9 +21,17 @@ pub struct SecretText {
 /// # Errors
 /// `NotFound` when the Secret is absent, `Forbidden` when it may not be read.
 pub async fn read(client: &Client, namespace: &str, name: &str, key: &str) -> Result<SecretText, KubeError> {
+    let mut keys = read_all(client, namespace, name).await?;
+    Ok(SecretText { value: keys.remove(key).map(|text| text.trim().to_owned()), ca: keys.remove("ca.crt") })
+}
+
+/// Reads every key of a Secret whose value is UTF-8.
+///
+/// # Errors
+/// `NotFound` when the Secret is absent, `Forbidden` when it may not be read.
+pub async fn read_all(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, KubeError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = secrets.get(name).await.map_err(|e| KubeError::of(format!("Secret {namespace}/{name}"), e))?;
-    let data = secret.data.unwrap_or_default();
-    let text = |key: &str| data.get(key).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
-    Ok(SecretText { value: text(key).map(|text| text.trim().to_owned()), ca: text("ca.crt") })
+    let texts = secret.data.unwrap_or_default().into_iter();
+    Ok(texts.filter_map(|(key, bytes)| Some((key, String::from_utf8(bytes.0).ok()?))).collect())
 }

@@ -73,6 +73,25 @@ fn each_mishap_aborts_its_trial_with_its_reason_and_the_tuning_goes_on() {
 }
 
 #[test]
+fn an_anomaly_that_begins_in_a_trial_aborts_it() {
+    // One that stood before the trial began is not the trial's, and the baseline is at no fault.
+    for (kind, begins_before, aborts) in
+        [(TrialKind::Explore, false, true), (TrialKind::Explore, true, false), (TrialKind::Baseline, false, false)]
+    {
+        let mut model = tuning(5, "Recommend", "Never", Way::Key);
+        let before = model.now();
+        let trial = until_measuring(&mut model, Some(kind));
+        model.anomaly_since = Some(if begins_before { before } else { model.now() });
+        model.look(None);
+        let expected = aborts.then(|| Reason::AnomalyGuardrail.word().to_owned());
+        assert_eq!(aborted(&model, &trial), expected, "{kind:?}");
+        model.anomaly_since = None;
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Ready"), "True RecommendationReady");
+    }
+}
+
+#[test]
 fn three_failures_in_a_row_end_the_session_with_the_baseline() {
     for way in [Way::NoKey, Way::Key, Way::AlterSystem] {
         let mut model = tuning(6, "Apply", "Always", way);

@@ -22,7 +22,7 @@ use crate::tuning::crd::{
     PostgresTuning, PostgresTuningSpec, PostgresTuningStatus, RestartPolicy, TrialState, TuningTrial, TuningTrialStatus,
 };
 use crate::tuning::decide::{Decision, Step, Write, decide};
-use crate::tuning::facts::{Facts, Rival, Trouble};
+use crate::tuning::facts::{Anomaly, Facts, Rival, Trouble};
 use crate::tuning::measurement::{BenchmarkResult, Measurement, Parameters};
 use crate::tuning::optimizer;
 use crate::tuning::reason::Reason;
@@ -83,6 +83,8 @@ pub struct Model {
     pub last_termination: Option<String>,
     /// Log gain of a server that is tuned as well as can be; 0 makes every knob inert.
     pub gain: f64,
+    /// When an anomaly that is open began.
+    pub anomaly_since: Option<Time>,
     /// The kubelet brings what changes in the ConfigMap.
     pub kubelet_syncs: bool,
     /// The tuning is no more.
@@ -92,6 +94,10 @@ pub struct Model {
     restarted_for: Option<String>,
     sync_in: Option<u32>,
     random: Random,
+}
+
+fn anomaly(since: &Time) -> Anomaly {
+    Anomaly { detector: "shop".into(), since: since.clone(), message: "Anomaly 4.2× threshold".into() }
 }
 
 impl Model {
@@ -130,6 +136,7 @@ impl Model {
             restarts: 0,
             last_termination: None,
             gain: 0.3,
+            anomaly_since: None,
             kubelet_syncs: true,
             gone: false,
             now_ms: start.as_millisecond(),
@@ -194,6 +201,7 @@ impl Model {
             trials: self.trials.values().cloned().collect(),
             job: None,
             rivals: self.rivals.clone(),
+            anomalies: self.anomaly_since.iter().map(anomaly).collect(),
             unseen: None,
             proposal: None,
             benchmark_image: "howdah".into(),
@@ -205,6 +213,7 @@ impl Model {
             terminating: job.terminating,
             termination_message: job.message.clone(),
             trouble: None,
+            progress: None,
         });
         facts.proposal = proposal(&facts);
         facts

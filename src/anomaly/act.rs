@@ -1,0 +1,112 @@
+//! Carries a decision's steps out. They do not depend on each other: a receiver that is down holds up no training.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PropagationPolicy};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::FINALIZER;
+use super::crd::{AnomalyDetector, DeliveryState, State};
+use super::decide::{Decision, Notice, Receiver, Step};
+use super::facts::Trouble;
+use super::fetch;
+use super::observe::{Surroundings, model_path};
+use super::reason::Reason;
+use super::training_job::{self, Training};
+use crate::world::http::post_json;
+use crate::world::kubernetes::{KubeError, job};
+
+/// A receiver that takes longer is told again later.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
+/// What became of the steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The steps that failed, by their position, and why.
+    pub failed: Vec<(usize, Trouble)>,
+}
+
+/// Carries the steps out.
+pub async fn act(surroundings: &Surroundings, detector: &AnomalyDetector, decision: &Decision) -> Outcome {
+    let mut outcome = Outcome::default();
+    for (index, step) in decision.steps.iter().enumerate() {
+        if let Err(trouble) = take(surroundings, detector, step).await {
+            tracing::warn!(reason = trouble.reason.word(), message = trouble.message, "a step failed");
+            outcome.failed.push((index, trouble));
+        }
+    }
+    outcome
+}
+
+async fn take(surroundings: &Surroundings, detector: &AnomalyDetector, step: &Step) -> Result<(), Trouble> {
+    let (namespace, name) = (detector.namespace().unwrap_or_default(), detector.name_any());
+    let uid = detector.uid().unwrap_or_default();
+    let Surroundings { client, store, .. } = surroundings;
+    let failed = |error: KubeError| Trouble::new(Reason::StepFailed, error.to_string());
+    let kept = |error: crate::world::store::StoreError| Trouble::new(Reason::ModelStoreUnavailable, error.to_string());
+    match step {
+        Step::AddFinalizer => finalizers(surroundings, detector, true).await,
+        Step::StartTraining { name: model } => {
+            let pod = surroundings.own_pod().await?;
+            let resources = detector.spec.training_resources.as_ref();
+            let training = Training { detector: (&namespace, &name), uid: &uid, name: model, resources };
+            let job = training_job::job(&training, pod, &surroundings.store_url)
+                .map_err(|message| Trouble::new(Reason::TrainerUnknown, message))?;
+            job::create_job(client, &job).await.map(drop).map_err(failed)
+        }
+        Step::EndTraining { name: model } => {
+            let Some((own, _)) = &surroundings.own_pod else { return Ok(()) };
+            job::delete_job(client, own, model, PropagationPolicy::Background).await.map_err(failed)?;
+            store.delete(&model_path(&namespace, &uid, Some(model))).await.map_err(kept)
+        }
+        Step::RemoveModel { name: model } => {
+            store.delete(&model_path(&namespace, &uid, Some(model))).await.map_err(kept)
+        }
+        Step::Notify(notice) => notify(surroundings, detector, notice).await,
+        Step::Release => {
+            store.delete_prefix(&model_path(&namespace, &uid, None)).await.map_err(kept)?;
+            surroundings.metrics.anomaly.forget(&namespace, &name, &State::ALL.map(State::word));
+            surroundings.memory.lock().remove(&uid);
+            finalizers(surroundings, detector, false).await
+        }
+    }
+}
+
+async fn notify(surroundings: &Surroundings, detector: &AnomalyDetector, notice: &Notice) -> Result<(), Trouble> {
+    let declared = &detector.spec.notify;
+    let (receiver, path) = match notice.receiver {
+        Receiver::Alertmanager => (declared.alertmanager.as_ref(), "/api/v2/alerts"),
+        Receiver::Webhook => (declared.webhook.as_ref(), ""),
+    };
+    let Some(receiver) = receiver else { return Ok(()) };
+    let namespace = detector.namespace().unwrap_or_default();
+    let access = fetch::receiver(&surroundings.client, &namespace, receiver).await?;
+    let told = post_json(&access, path, &notice.body, TOLD_WITHIN).await;
+    let word = notice.receiver.word();
+    told.map_err(|message| Trouble::new(Reason::NotDelivered, format!("{word} was not told: {message}")))?;
+    if notice.receiver == Receiver::Alertmanager {
+        let told = (notice.state == DeliveryState::Firing).then(|| Time(Timestamp::now()));
+        surroundings.memory.lock().entry(detector.uid().unwrap_or_default()).or_default().alerted = told;
+    }
+    Ok(())
+}
+
+/// Adds or removes our finalizer. The resource version keeps others' finalizers from being lost.
+async fn finalizers(surroundings: &Surroundings, detector: &AnomalyDetector, ours: bool) -> Result<(), Trouble> {
+    let namespace = detector.namespace().unwrap_or_default();
+    let detectors: Api<AnomalyDetector> = Api::namespaced(surroundings.client.clone(), &namespace);
+    let mut finalizers: Vec<String> = detector.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
+    if ours {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": detector.metadata.resource_version}});
+    match detectors.patch(&detector.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(answer)) if !ours && answer.is_not_found() => Ok(()),
+        other => other
+            .map(drop)
+            .map_err(|error| Trouble::new(Reason::StepFailed, KubeError::of("the detector", error).to_string())),
+    }
+}

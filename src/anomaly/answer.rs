@@ -1,0 +1,161 @@
+//! From Prometheus's series to rows: one column for each feature, a row for each step, NaN where there is no value.
+
+use std::collections::BTreeMap;
+
+use super::features::{LABEL, Watched};
+
+/// A feature that has several values at one time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{feature} has two series at once, {first} and {second}: aggregate in its query, or narrow prometheus.selector"
+)]
+pub struct Duplicate {
+    /// The feature.
+    pub feature: String,
+    /// Labels of the one.
+    pub first: String,
+    /// Labels of the other.
+    pub second: String,
+}
+
+/// The rows of an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Times in milliseconds since 1970, ascending by one step.
+    pub times: Vec<i64>,
+    /// Values by feature, in the features' order, each as long as `times`.
+    pub columns: Vec<Vec<f64>>,
+    /// Values that were NaN or infinite, which count as missing.
+    pub not_finite: u64,
+}
+
+/// A series: its labels, and times in milliseconds with values.
+pub type Labelled<'a> = (&'a BTreeMap<String, String>, &'a [(i64, f64)]);
+
+/// Arranges series into the rows from `from` to `to`, both included, every `step`; all in milliseconds. Series of one
+/// feature that follow one another (a pod that was replaced) make one column.
+///
+/// # Errors
+/// [`Duplicate`] when two series of a feature have a value at the same time.
+pub fn rows<'a>(
+    watched: &[Watched],
+    series: impl IntoIterator<Item = Labelled<'a>>,
+    (from, to): (i64, i64),
+    step: i64,
+) -> Result<Rows, Duplicate> {
+    let count = usize::try_from((to - from) / step + 1).unwrap_or(0);
+    let mut columns = vec![vec![f64::NAN; count]; watched.len()];
+    // Which series gave a value, to tell a series that was replaced from two at once.
+    let mut givers: Vec<Vec<Option<usize>>> = vec![vec![None; count]; watched.len()];
+    let mut names: Vec<&BTreeMap<String, String>> = Vec::new();
+    let index: BTreeMap<&str, usize> = watched.iter().enumerate().map(|(i, w)| (w.name.as_str(), i)).collect();
+    let mut not_finite = 0;
+    for (labels, samples) in series {
+        let Some(&column) = labels.get(LABEL).and_then(|name| index.get(name.as_str())) else { continue };
+        let giver = names.len();
+        names.push(labels);
+        for (time, value) in samples {
+            let offset = time - from;
+            let Some(row) = usize::try_from(offset / step).ok().filter(|row| offset % step == 0 && *row < count) else {
+                continue;
+            };
+            if let Some(other) = givers[column][row].replace(giver) {
+                return Err(Duplicate {
+                    feature: watched[column].name.clone(),
+                    first: shown(names[other]),
+                    second: shown(labels),
+                });
+            }
+            if value.is_finite() {
+                columns[column][row] = *value;
+            } else {
+                not_finite += 1;
+            }
+        }
+    }
+    Ok(Rows { times: (0..count as i64).map(|row| from + row * step).collect(), columns, not_finite })
+}
+
+impl Rows {
+    /// Columns without a single value.
+    pub fn empty(&self) -> impl Iterator<Item = usize> {
+        let empty = |(index, column): (usize, &Vec<f64>)| column.iter().all(|value| value.is_nan()).then_some(index);
+        self.columns.iter().enumerate().filter_map(empty)
+    }
+
+    /// Without the rows that have no value at all: before the history began, or while nobody scraped. They say nothing of
+    /// how often a feature is missing.
+    pub fn dense(mut self) -> Self {
+        let kept: Vec<usize> =
+            (0..self.times.len()).filter(|row| self.columns.iter().any(|column| !column[*row].is_nan())).collect();
+        self.times = kept.iter().map(|row| self.times[*row]).collect();
+        for column in &mut self.columns {
+            *column = kept.iter().map(|row| column[*row]).collect();
+        }
+        self
+    }
+
+    /// The first row with any value: where the history begins.
+    pub fn begin(&self) -> Option<i64> {
+        let first = |row: &usize| self.columns.iter().any(|column| !column[*row].is_nan());
+        (0..self.times.len()).find(first).map(|row| self.times[row])
+    }
+}
+
+fn shown(labels: &BTreeMap<String, String>) -> String {
+    let own = labels.iter().filter(|(name, _)| *name != LABEL);
+    format!("{{{}}}", own.map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::anomaly::crd::FeatureKind;
+
+    fn watched(names: &[&str]) -> Vec<Watched> {
+        let one = |name: &&str| Watched { name: (*name).into(), kind: FeatureKind::Gauge, expression: (*name).into() };
+        names.iter().map(one).collect()
+    }
+
+    fn labels(feature: &str, pod: &str) -> BTreeMap<String, String> {
+        [(LABEL.to_owned(), feature.to_owned()), ("pod".to_owned(), pod.to_owned())].into()
+    }
+
+    #[test]
+    fn a_gap_and_what_is_not_finite_are_missing() {
+        let (a, samples) = (labels("a", "x"), [(0, 1.0), (10, f64::NAN), (20, f64::INFINITY), (40, 5.0)]);
+        let rows = rows(&watched(&["a", "b"]), [(&a, samples.as_slice())], (0, 40), 10).unwrap();
+        assert_eq!(rows.times, [0, 10, 20, 30, 40]);
+        assert_eq!(rows.columns[0].iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [false, true, true, true, false]);
+        assert_eq!((rows.not_finite, rows.empty().collect::<Vec<_>>(), rows.begin()), (2, vec![1], Some(0)));
+        let dense = rows.dense();
+        assert_eq!((dense.times, dense.columns[0].clone()), (vec![0, 40], vec![1.0, 5.0]));
+    }
+
+    #[test]
+    fn a_replaced_pod_continues_the_column_and_two_at_once_are_refused() {
+        let (old, new) = (labels("a", "old"), labels("a", "new"));
+        let (before, after, both) = ([(0, 1.0), (10, 2.0)], [(20, 3.0)], [(10, 9.0)]);
+        let joined =
+            rows(&watched(&["a"]), [(&old, before.as_slice()), (&new, after.as_slice())], (0, 20), 10).unwrap();
+        assert_eq!(joined.columns[0], [1.0, 2.0, 3.0]);
+        let error =
+            rows(&watched(&["a"]), [(&old, before.as_slice()), (&new, both.as_slice())], (0, 20), 10).unwrap_err();
+        assert!(error.to_string().contains(r#"{pod="old"} and {pod="new"}"#), "{error}");
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever order and at whatever times: no panic, and every value stands at its own time.
+        #[test]
+        fn values_stand_at_their_times(samples in proptest::collection::btree_map(-50i64..150, any::<f64>(), 0..40)) {
+            let (a, samples) = (labels("a", "x"), samples.into_iter().collect::<Vec<_>>());
+            let rows = rows(&watched(&["a"]), [(&a, samples.as_slice())], (0, 100), 10).unwrap();
+            for (row, time) in rows.times.iter().enumerate() {
+                let given = samples.iter().find(|(at, _)| at == time).map(|(_, value)| *value).filter(|v| v.is_finite());
+                prop_assert_eq!(Some(rows.columns[0][row]).filter(|v| !v.is_nan()), given);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What changed beside the metrics: settings, the pod, a rollout, trials. That it coincides is evidence.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::incident::ChangeEvent;
+use crate::instance::facts::InstanceFacts;
+use crate::tuning::crd::TuningTrial;
+
+/// Settings that are named one by one; more are counted.
+const NAMED: usize = 5;
+
+/// What changed between two looks at an instance, at the time of the second.
+pub fn between(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Vec<ChangeEvent> {
+    let mut found = settings(before, after, now);
+    found.extend(pod(before, after, now));
+    let workload = |facts: &InstanceFacts| Some(facts.workload.as_ref()?.as_ref().ok()?.facts.clone());
+    if let (Some(before), Some(after)) = (workload(before), workload(after)) {
+        if before.rolled_out && !after.rolled_out {
+            found.push(ChangeEvent { time: now, what: "a rollout of its workload began".into() });
+        }
+        if after.restarted_for != before.restarted_for {
+            found.push(ChangeEvent { time: now, what: "a tuning restarted its workload".into() });
+        }
+    }
+    found
+}
+
+fn settings(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Vec<ChangeEvent> {
+    let (Ok(before), Ok(after)) = (&before.server, &after.server) else { return Vec::new() };
+    let mut changed: Vec<String> = after
+        .settings
+        .values()
+        .filter_map(|setting| {
+            let old = before.settings.get(&setting.name)?.display();
+            let new = setting.display();
+            (old != new).then(|| format!("{} {old} → {new}", setting.name))
+        })
+        .collect();
+    let more = changed.len().saturating_sub(NAMED);
+    changed.truncate(NAMED);
+    if more > 0 {
+        changed.push(format!("{more} further settings"));
+    }
+    let mut found: Vec<_> = changed.into_iter().map(|what| ChangeEvent { time: now, what }).collect();
+    if before.facts.started_at_ms != after.facts.started_at_ms && before.facts.started_at_ms > 0 {
+        found.push(ChangeEvent { time: after.facts.started_at_ms, what: "PostgreSQL restarted".into() });
+    }
+    found
+}
+
+fn pod(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Option<ChangeEvent> {
+    let (before, after) = (before.pod()?, after.pod()?);
+    let what = if before.uid != after.uid {
+        format!("pod {} replaced pod {}", after.name, before.name)
+    } else if after.restarts > before.restarts {
+        let why = after.last_termination.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("the container of pod {} restarted{why}", after.name)
+    } else {
+        return None;
+    };
+    let started = after.started_at.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
+    Some(ChangeEvent { time: started.map_or(now, |time| time.as_millisecond()), what })
+}
+
+/// When a trial ran, in milliseconds since 1970; until `now` where it has not ended.
+pub fn span(trial: &TuningTrial, now: i64) -> Option<(i64, i64)> {
+    let from = trial.metadata.creation_timestamp.as_ref()?.0.as_millisecond();
+    let status = trial.status.as_ref();
+    let ended = status.filter(|status| status.state.is_final()).and_then(|status| status.since.as_ref());
+    Some((from, ended.map_or(now, |since| since.0.as_millisecond())))
+}
+
+/// The begin of a trial as a change.
+pub fn begin(trial: &TuningTrial) -> Option<ChangeEvent> {
+    let time = trial.metadata.creation_timestamp.as_ref()?.0.as_millisecond();
+    let name = trial.metadata.name.as_deref().unwrap_or_default();
+    let knobs: Vec<String> =
+        trial.spec.parameters.iter().take(NAMED).map(|(knob, value)| format!("{knob}={value}")).collect();
+    let knobs = if knobs.is_empty() { "the baseline".to_owned() } else { knobs.join(" ") };
+    Some(ChangeEvent { time, what: format!("trial {name} began ({knobs})") })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::instance::facts::{Server, Workload};
+    use crate::kubernetes::pod::PodFacts;
+    use crate::kubernetes::workload::WorkloadFacts;
+    use crate::postgres::server::ServerFacts;
+    use crate::postgres::setting::Setting;
+
+    fn instance(work_mem: &str, started_at_ms: i64, pod: &str, restarts: i32, rolled_out: bool) -> InstanceFacts {
+        let setting = Setting { name: "work_mem".into(), value: work_mem.into(), ..Setting::default() };
+        InstanceFacts {
+            name: "shop".into(),
+            namespace: "shop".into(),
+            generation: None,
+            spec: serde_json::from_value(json!({
+                "connection": {"secretRef": {"name": "s"}}, "configuration": {"alterSystem": {}}}))
+            .unwrap(),
+            server: Ok(Server {
+                facts: ServerFacts { started_at_ms, ..ServerFacts::default() },
+                settings: [("work_mem".to_owned(), setting)].into(),
+                ..Server::default()
+            }),
+            workload: Some(Ok(Workload {
+                facts: WorkloadFacts { rolled_out, ..WorkloadFacts::default() },
+                pod: Some(PodFacts { name: pod.into(), uid: pod.into(), restarts, ..PodFacts::default() }),
+            })),
+            configuration: None,
+        }
+    }
+
+    #[test]
+    fn each_change_is_told_and_nothing_else() {
+        let before = || instance("4096", 10, "db-0", 0, true);
+        let words = |after: &InstanceFacts| -> Vec<String> {
+            between(&before(), after, 99).into_iter().map(|change| change.what).collect()
+        };
+        assert!(words(&before()).is_empty());
+        assert_eq!(
+            words(&instance("4096", 20, "db-0", 1, true)),
+            ["PostgreSQL restarted", "the container of pod db-0 restarted"]
+        );
+        assert_eq!(words(&instance("4096", 10, "db-1", 0, true)), ["pod db-1 replaced pod db-0"]);
+        assert_eq!(words(&instance("4096", 10, "db-0", 0, false)), ["a rollout of its workload began"]);
+        assert_eq!(words(&instance("8192", 10, "db-0", 0, true)), ["work_mem 4096 → 8192"]);
+    }
+
+    #[test]
+    fn a_server_that_could_not_be_seen_has_not_changed() {
+        let before = instance("4096", 10, "db-0", 0, true);
+        let mut after = instance("8192", 10, "db-0", 0, true);
+        after.server = Err(crate::instance::Trouble::new(crate::instance::Reason::Unreachable, "down"));
+        assert!(between(&before, &after, 99).is_empty());
+    }
+}

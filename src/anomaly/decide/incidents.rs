@@ -1,0 +1,152 @@
+//! The incidents of the status: what the model saw is taken over, what people say of it becomes a signature.
+
+use std::collections::BTreeMap;
+
+use super::super::CAUSE_ANNOTATION;
+use super::super::alarm;
+use super::super::crd::{AnomalyDetectorStatus, CauseStatus, ContributionStatus, IncidentStatus, LearntSignature};
+use super::super::facts::{Facts, time};
+use super::super::incident::Incident;
+use super::super::score::Contribution;
+use super::super::sentence;
+use crate::decimal::Decimal;
+
+/// Incidents that the status keeps.
+const INCIDENTS: usize = 10;
+/// Signatures that it keeps; the oldest go.
+const SIGNATURES: usize = 16;
+/// Changes of an incident that are kept for its label: the strongest.
+const CHANGES: usize = 16;
+/// Coincidences that are kept of an incident.
+const COINCIDENCES: usize = 5;
+
+/// The incident that has no end.
+pub(super) fn open(status: &AnomalyDetectorStatus) -> Option<&IncidentStatus> {
+    status.incidents.iter().find(|incident| incident.until.is_none())
+}
+
+/// Nothing is looked at any more: what is open ends now.
+pub(super) fn close_all(mut status: AnomalyDetectorStatus, now: i64) -> AnomalyDetectorStatus {
+    for incident in status.incidents.iter_mut().filter(|incident| incident.until.is_none()) {
+        incident.until = Some(time(now));
+        incident.message = format!("It is over, or no longer looked at: {}", incident.message);
+    }
+    status
+}
+
+/// Takes over what the model saw.
+pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
+    let Some(scoring) = facts.scored() else { return };
+    for incident in &scoring.incidents {
+        take(status, incident, scoring.time);
+    }
+    // An incident that the replayed rows do not show any more (they reach back only so far) ended while nobody looked.
+    if scoring.alarm == alarm::State::Quiet {
+        *status = close_all(std::mem::take(status), scoring.time);
+    }
+    status.incidents.sort_by_key(|incident| std::cmp::Reverse(incident.since.0));
+    status.incidents.truncate(INCIDENTS);
+}
+
+fn take(status: &mut AnomalyDetectorStatus, incident: &Incident, now: i64) {
+    // While one is open, what stands is that one: after a restart its begin may lie before the rows that were read.
+    let same = |known: &&mut IncidentStatus| {
+        known.id == incident.id
+            || (known.until.is_none() && incident.until.is_none_or(|until| time(until).0 > known.since.0))
+    };
+    match status.incidents.iter_mut().find(same) {
+        Some(known) => refresh(known, incident, now),
+        None => status.incidents.insert(0, shown(incident, now)),
+    }
+}
+
+/// The status changes when something is worth telling, not with every row.
+fn refresh(known: &mut IncidentStatus, incident: &Incident, now: i64) {
+    let new = shown(incident, now);
+    let ended = known.until.is_none() != new.until.is_none();
+    let stronger = new.peak.0 > 1.25 * known.peak.0;
+    let cause = |incident: &IncidentStatus| incident.causes.first().map(|cause| cause.cause.clone());
+    let told = ended
+        || stronger
+        || cause(known) != cause(&new)
+        || known.coincidences.len() < new.coincidences.len()
+        || known.contributors.len() < new.contributors.len();
+    if told {
+        let IncidentStatus { id, since, raised, label, .. } = known.clone();
+        *known = IncidentStatus { id, since, raised, label, peak: Decimal(new.peak.0.max(known.peak.0)), ..new };
+    }
+}
+
+fn shown(incident: &Incident, now: i64) -> IncidentStatus {
+    let mut strongest: Vec<(&String, &f64)> = incident.change.iter().collect();
+    strongest.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    IncidentStatus {
+        id: incident.id.clone(),
+        since: time(incident.since),
+        raised: time(now),
+        until: incident.until.map(time),
+        peak: Decimal::rounded(incident.peak),
+        message: sentence::incident(incident, now),
+        contributors: incident.contributors.iter().map(contribution).collect(),
+        causes: incident
+            .causes
+            .iter()
+            .map(|cause| CauseStatus { cause: cause.cause.clone(), similarity: Decimal::rounded(cause.similarity) })
+            .collect(),
+        coincidences: incident.changes.iter().take(COINCIDENCES).map(|change| change.what.clone()).collect(),
+        changes: strongest
+            .into_iter()
+            .take(CHANGES)
+            .map(|(name, moved)| (name.clone(), Decimal::rounded(*moved)))
+            .collect::<BTreeMap<_, _>>(),
+        label: None,
+    }
+}
+
+fn contribution(contribution: &Contribution) -> ContributionStatus {
+    ContributionStatus {
+        metric: contribution.metric.clone(),
+        now: Decimal::rounded(contribution.now),
+        expected: contribution.expected.map(Decimal::rounded),
+        direction: format!("{:?}", contribution.direction),
+        share_percent: Decimal::rounded((contribution.share * 1000.0).round() / 10.0),
+        onset: contribution.onset.map(time),
+    }
+}
+
+/// What the annotation says of incidents: each becomes a signature, which stays when the annotation goes.
+pub(super) fn label(facts: &Facts, status: &mut AnomalyDetectorStatus) {
+    let annotations = facts.detector.metadata.annotations.as_ref();
+    let Some(text) = annotations.and_then(|all| all.get(CAUSE_ANNOTATION)) else { return };
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let (id, cause) = match part.split_once('=') {
+            Some((id, cause)) => (Some(id.trim()), cause.trim()),
+            None => (None, part),
+        };
+        // Without a name, an incident that has a label already keeps it: the words were about the newest of then.
+        let named = id.is_some();
+        let found = match id {
+            Some(id) => status.incidents.iter_mut().find(|incident| incident.id == id),
+            None if status.incidents.iter().any(|known| known.label.as_deref() == Some(cause)) => None,
+            None if status.signatures.iter().any(|known| known.cause == cause) => None,
+            None => status.incidents.first_mut(),
+        };
+        let Some(incident) = found.filter(|incident| named || incident.label.is_none()) else { continue };
+        incident.label = Some(cause.to_owned());
+        if incident.changes.is_empty() {
+            continue;
+        }
+        let signature = LearntSignature {
+            incident: incident.id.clone(),
+            cause: cause.to_owned(),
+            changes: incident.changes.clone(),
+        };
+        match status.signatures.iter_mut().find(|known| known.incident == signature.incident) {
+            // The incident goes on, or was labelled anew.
+            Some(known) => *known = signature,
+            None => status.signatures.push(signature),
+        }
+    }
+    let more = status.signatures.len().saturating_sub(SIGNATURES);
+    status.signatures.drain(..more);
+}

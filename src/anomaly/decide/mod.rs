@@ -1,0 +1,321 @@
+//! What to do next for a detector. Pure: the same facts give the same decision.
+
+mod incidents;
+mod notices;
+mod training;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::alarm;
+use super::crd::{AnomalyDetectorStatus, FeatureStatus, State};
+use super::facts::{Facts, SETTLE_MS, Trouble};
+use super::features;
+use super::reason::Reason;
+use crate::decimal::Decimal;
+use crate::duration;
+
+pub use notices::{Notice, Receiver};
+pub use training::{model_name, next_due};
+
+/// What to do, because of what, and when to look next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// The one reason.
+    pub because: Reason,
+    /// The reason's own words for this case.
+    pub message: String,
+    /// The steps. They do not depend on each other: one that fails does not hold up the others.
+    pub steps: Vec<Step>,
+    /// When to look next, if nothing changes before.
+    pub next: Duration,
+    /// What is true of each condition besides `Ready`.
+    pub standing: Vec<Standing>,
+    /// The status once the steps have succeeded, without conditions.
+    pub status: AnomalyDetectorStatus,
+}
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its type.
+    pub condition: String,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why.
+    pub reason: Reason,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// Keeps the detector from being deleted before its models are removed.
+    AddFinalizer,
+    /// Creates the Job of a training.
+    StartTraining {
+        /// Name of the Job and of the model.
+        name: String,
+    },
+    /// Ends the Job of a training that is no longer wanted.
+    EndTraining {
+        /// Its name.
+        name: String,
+    },
+    /// Removes a model that is no longer used.
+    RemoveModel {
+        /// Its name.
+        name: String,
+    },
+    /// Tells a receiver of an incident.
+    Notify(Box<Notice>),
+    /// Removes every model, forgets the metrics and lets the detector go.
+    Release,
+}
+
+/// How soon to look again while something is under way.
+const SOON: Duration = Duration::from_secs(1);
+/// How soon to look again while something outside must change.
+const PATIENT: Duration = Duration::from_secs(15);
+/// How soon to look for history again.
+const HISTORY: Duration = Duration::from_secs(60);
+/// How soon to look again when there is nothing to do.
+const IDLE: Duration = Duration::from_secs(300);
+/// Clocks that differ by more are told of.
+const SKEW_MS: i64 = 30_000;
+/// Names in each list of the status.
+const NAMES: usize = 64;
+
+/// Decides.
+pub fn decide(facts: &Facts) -> Decision {
+    if let Some(trouble) = &facts.unseen {
+        return Decision { status: facts.status(), ..resting(trouble.reason, &trouble.message, PATIENT) };
+    }
+    if facts.detector.metadata.deletion_timestamp.is_some() {
+        return delete(facts);
+    }
+    if !facts.has_finalizer() {
+        let begun = resting(Reason::NotTrained, Reason::NotTrained.sentence(), SOON);
+        return Decision { steps: vec![Step::AddFinalizer], status: facts.status(), ..begun };
+    }
+    if facts.detector.spec.suspend {
+        return suspend(facts);
+    }
+    if let Err(message) = check(facts) {
+        return Decision { status: facts.status(), ..resting(Reason::InvalidSpecification, &message, IDLE) };
+    }
+    watch(facts)
+}
+
+/// What the schema can't check.
+fn check(facts: &Facts) -> Result<(), String> {
+    let spec = &facts.detector.spec;
+    features::check_selector(&spec.prometheus.selector)?;
+    features::watched(&spec.features, &spec.prometheus.selector, facts.step_ms() / 1000)?;
+    if spec.detection.false_alarms_per_week.0 <= 0.0 {
+        return Err("detection.falseAlarmsPerWeek must be positive; 2 is a bearable number".into());
+    }
+    training::check_schedule(spec.training.schedule.as_deref())
+}
+
+fn resting(because: Reason, message: &str, next: Duration) -> Decision {
+    Decision {
+        because,
+        message: message.to_owned(),
+        steps: Vec::new(),
+        next,
+        standing: Vec::new(),
+        status: AnomalyDetectorStatus::default(),
+    }
+}
+
+fn delete(facts: &Facts) -> Decision {
+    let gone = resting(Reason::Deleting, Reason::Deleting.sentence(), IDLE);
+    if !facts.has_finalizer() {
+        return gone;
+    }
+    let mut status = incidents::close_all(facts.status(), facts.now_ms());
+    let mut steps = notices::steps(facts, &mut status, true);
+    steps.extend(training::running(&status).map(|training| Step::EndTraining { name: training.job.clone() }));
+    steps.push(Step::Release);
+    Decision { steps, status, ..gone }
+}
+
+/// Nothing is looked at, so nothing is known to be wrong.
+fn suspend(facts: &Facts) -> Decision {
+    let mut status = incidents::close_all(facts.status(), facts.now_ms());
+    let mut steps = notices::steps(facts, &mut status, true);
+    if let Some(running) = training::running(&status) {
+        steps.push(Step::EndTraining { name: running.job.clone() });
+        status.training = None;
+    }
+    status.state = Some(State::Suspended);
+    (status.score, status.since, status.top_metric, status.cause) = (None, None, None, None);
+    let standing = ["DataAvailable", "Scoring", "Anomalous"]
+        .map(|condition| stands(condition, false, Reason::Suspended, Reason::Suspended.sentence()));
+    let mut standing = standing.to_vec();
+    standing.insert(1, training::standing(facts, &status));
+    let next = if steps.is_empty() { IDLE } else { SOON };
+    Decision { steps, status, standing, ..resting(Reason::Suspended, Reason::Suspended.sentence(), next) }
+}
+
+/// The course of a detector: data, a model, scores, incidents, receivers.
+fn watch(facts: &Facts) -> Decision {
+    let mut status = facts.status();
+    status.features = features_of(facts).or(status.features);
+    let trained = training::proceed(facts, &mut status);
+    let mut steps = trained.steps;
+    incidents::update(facts, &mut status);
+    incidents::label(facts, &mut status);
+    steps.extend(notices::steps(facts, &mut status, false));
+    summarise(facts, &mut status);
+
+    let standing =
+        vec![data(facts), training::standing(facts, &status), scoring(facts, &status), anomalous(facts, &status)];
+    // The first condition that does not hold stands in the way of those after it.
+    let blocked = standing[..3].iter().find(|standing| !standing.holds);
+    let (because, message) = match (&trained.blocked, blocked) {
+        (Some(trouble), Some(standing)) if standing.condition == "Trained" => (trouble.reason, trouble.message.clone()),
+        (_, Some(standing)) => (standing.reason, standing.message.clone()),
+        (_, None) => (Reason::Scoring, standing[2].message.clone()),
+    };
+    let due = if trained.soon { SOON } else { next_look(facts, &status) };
+    Decision { because, message, steps, next: due, standing, status }
+}
+
+/// The next row's time, or when something may have changed.
+fn next_look(facts: &Facts, status: &AnomalyDetectorStatus) -> Duration {
+    let Some(data) = facts.seen() else { return PATIENT };
+    if status.model.is_none() {
+        return if training::running(status).is_some() { Duration::from_secs(3) } else { HISTORY };
+    }
+    let step = facts.step_ms();
+    let into = (data.server_ms - SETTLE_MS).rem_euclid(step);
+    Duration::from_millis(u64::try_from(step - into + 50).unwrap_or(1000))
+}
+
+fn stands(condition: &str, holds: bool, reason: Reason, message: impl Into<String>) -> Standing {
+    Standing { condition: condition.to_owned(), holds, reason, message: message.into() }
+}
+
+fn features_of(facts: &Facts) -> Option<FeatureStatus> {
+    let data = facts.seen()?;
+    let cut = |names: &[String]| names.iter().take(NAMES).cloned().collect::<Vec<_>>();
+    let scored = facts.scored();
+    Some(FeatureStatus {
+        found: i32::try_from(data.found.len()).unwrap_or(i32::MAX),
+        missing: cut(&data.missing),
+        constant: scored.map(|scoring| cut(&scoring.constant)).unwrap_or_default(),
+        stale: scored.map(|scoring| cut(&scoring.stale)).unwrap_or_default(),
+    })
+}
+
+fn data(facts: &Facts) -> Standing {
+    let data = match &facts.data {
+        Err(Trouble { reason, message }) => return stands("DataAvailable", false, *reason, message),
+        Ok(data) => data,
+    };
+    let selector = &facts.detector.spec.prometheus.selector;
+    if data.found.is_empty() {
+        let labels: Vec<String> = selector.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let message = format!(
+            "Prometheus has no value of any feature under {{{}}}: look at its targets, or correct prometheus.selector",
+            labels.join(", ")
+        );
+        return stands("DataAvailable", false, Reason::NoSeries, message);
+    }
+    let mut message = format!("{} features have values", data.found.len());
+    if !data.missing.is_empty() {
+        message += &format!(", {} have none (status.features.missing)", data.missing.len());
+    }
+    if data.not_finite > 0 {
+        message += "; values that are NaN or infinite count as missing";
+    }
+    let skew = data.server_ms - facts.now_ms();
+    if skew.abs() > SKEW_MS {
+        let way = if skew > 0 { "ahead of" } else { "behind" };
+        // To the minute, so that the message does not change with every look.
+        let minutes = (skew.abs() + 30_000) / 60_000;
+        message += &format!("; its clock is {minutes} min {way} the operator's, and rows go by its own");
+    }
+    stands("DataAvailable", true, Reason::DataAvailable, message)
+}
+
+fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
+    let scoring = match &facts.scoring {
+        None if status.model.is_some() => {
+            return stands("Scoring", false, Reason::NotTrained, "the model begins with the next look");
+        }
+        None => return stands("Scoring", false, Reason::NotTrained, Reason::NotTrained.sentence()),
+        Some(Err(Trouble { reason, message })) => return stands("Scoring", false, *reason, message),
+        Some(Ok(scoring)) => scoring,
+    };
+    match scoring.skipped.as_deref() {
+        Some("DataIncomplete") => {
+            let message = format!(
+                "the newest row misses too many features; without a recent value: {}",
+                scoring.stale.iter().take(8).cloned().collect::<Vec<_>>().join(", ")
+            );
+            stands("Scoring", false, Reason::DataIncomplete, message)
+        }
+        Some("WarmUp") => {
+            let message = "the newest rows are the first after a gap: there is no recent past to compare with yet";
+            stands("Scoring", false, Reason::DataIncomplete, message)
+        }
+        _ => {
+            let every = duration::words(facts.step_ms() / 1000);
+            stands("Scoring", true, Reason::Scoring, format!("a row is scored every {every}"))
+        }
+    }
+}
+
+fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
+    if let Some(open) = incidents::open(status) {
+        let shifted = matches!(facts.scored().map(|s| s.alarm), Some(alarm::State::BaselineShifted { .. }));
+        let reason = if shifted { Reason::BaselineShifted } else { Reason::AnomalyDetected };
+        return stands("Anomalous", true, reason, &open.message);
+    }
+    match facts.scored() {
+        Some(_) => stands("Anomalous", false, Reason::Normal, Reason::Normal.sentence()),
+        None => stands("Anomalous", false, Reason::NotTrained, "nothing is scored, so nothing is known to be wrong"),
+    }
+}
+
+/// The columns that `kubectl get` shows.
+fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
+    let open = incidents::open(status).cloned();
+    status.state = Some(match (&open, &status.model, facts.scored()) {
+        (Some(_), _, _) => State::Anomalous,
+        (None, None, _) => State::Learning,
+        // Its first rows are judged with the next look.
+        (None, Some(_), _) if facts.scoring.is_none() => State::Learning,
+        (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,
+        (None, Some(_), _) => State::Blind,
+    });
+    status.score = match facts.scored().and_then(|scoring| scoring.score) {
+        Some(score) => Some(told_score(status.score, score)),
+        None if status.model.is_none() => None,
+        None => status.score,
+    };
+    status.since = open.as_ref().map(|open| open.since.clone());
+    status.top_metric = open.as_ref().and_then(|open| open.contributors.first()).map(|first| first.metric.clone());
+    status.cause = open.and_then(|open| open.label.or_else(|| open.causes.into_iter().next().map(|cause| cause.cause)));
+}
+
+/// The score as the status tells it: to a tenth, and only when it has moved, or passed the threshold.
+fn told_score(before: Option<Decimal>, now: f64) -> Decimal {
+    let near = |before: &Decimal| {
+        (before.0 - now).abs() <= (0.25 * before.0.abs()).max(0.3) && (before.0 >= 1.0) == (now >= 1.0)
+    };
+    before.filter(near).unwrap_or_else(|| {
+        let tenths = (now * 10.0).round() / 10.0;
+        // Rounding does not carry a score over the threshold.
+        Decimal(if now < 1.0 { tenths.min(0.9) } else { tenths })
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Who is to be told what: each receiver hears of an incident's begin and of its end, once each, and an Alertmanager
+//! again and again in between, as its API wants it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::crd::{AnomalyDetectorStatus, Delivery, DeliveryState, IncidentStatus, Mode};
+use super::super::facts::{Facts, time};
+use super::Step;
+
+/// An Alertmanager is told again after this, in milliseconds.
+const AGAIN_MS: i64 = 60_000;
+/// An alert that is not repeated ends by itself after this, in milliseconds.
+const EXPIRES_MS: i64 = 300_000;
+
+/// What a receiver is to be told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// Who.
+    pub receiver: Receiver,
+    /// Of which incident.
+    pub incident: String,
+    /// What of it.
+    pub state: DeliveryState,
+    /// The document.
+    pub body: Value,
+}
+
+/// Kinds of receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Receiver {
+    /// An Alertmanager, by its API v2.
+    Alertmanager,
+    /// A webhook.
+    Webhook,
+}
+
+impl Receiver {
+    /// As the status names it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Alertmanager => "alertmanager",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// The notices that are due, recorded as delivered. With `ending`, nothing new is told: only what was begun is ended.
+pub(super) fn steps(facts: &Facts, status: &mut AnomalyDetectorStatus, ending: bool) -> Vec<Step> {
+    let notify = &facts.detector.spec.notify;
+    let alerting = facts.detector.spec.mode == Mode::Alert;
+    let receivers = [
+        (Receiver::Alertmanager, alerting && notify.alertmanager.is_some()),
+        (Receiver::Webhook, alerting && notify.webhook.is_some()),
+    ];
+    let mut steps = Vec::new();
+    for (receiver, listens) in receivers {
+        let known = status.deliveries.iter().position(|delivery| delivery.receiver == receiver.word());
+        if !listens {
+            // Who is no longer told of anything is told everything anew when he comes back.
+            known.map(|index| status.deliveries.remove(index));
+            continue;
+        }
+        let before = known.map(|index| status.deliveries[index].clone());
+        let Some((incident, state)) = due(facts, status, receiver, before.as_ref(), ending) else { continue };
+        let body = match receiver {
+            Receiver::Alertmanager => alert(facts, &incident, state),
+            Receiver::Webhook => document(facts, &incident, state),
+        };
+        let delivery = Delivery { receiver: receiver.word().into(), incident: incident.id.clone(), state };
+        match known {
+            Some(index) => status.deliveries[index] = delivery,
+            None => status.deliveries.push(delivery),
+        }
+        steps.push(Step::Notify(Box::new(Notice { receiver, incident: incident.id, state, body })));
+    }
+    steps
+}
+
+fn due(
+    facts: &Facts,
+    status: &AnomalyDetectorStatus,
+    receiver: Receiver,
+    before: Option<&Delivery>,
+    ending: bool,
+) -> Option<(IncidentStatus, DeliveryState)> {
+    let open = super::incidents::open(status);
+    let firing = before.filter(|delivery| delivery.state == DeliveryState::Firing);
+    if let Some(told) = firing {
+        let known = status.incidents.iter().find(|incident| incident.id == told.incident)?;
+        if known.until.is_some() {
+            return Some((known.clone(), DeliveryState::Resolved));
+        }
+        let again = facts.alerted.as_ref().is_none_or(|last| facts.now_ms() - last.0.as_millisecond() >= AGAIN_MS);
+        return (receiver == Receiver::Alertmanager && again && !ending)
+            .then(|| (known.clone(), DeliveryState::Firing));
+    }
+    let open = open.filter(|_| !ending)?;
+    Some((open.clone(), DeliveryState::Firing))
+}
+
+/// An alert as an Alertmanager knows it. Its labels are its fingerprint: they are the same from its begin to its end.
+fn alert(facts: &Facts, incident: &IncidentStatus, state: DeliveryState) -> Value {
+    let metadata = &facts.detector.metadata;
+    let ends: Time = match (&incident.until, state) {
+        (Some(until), DeliveryState::Resolved) => until.clone(),
+        _ => time(facts.now_ms() + EXPIRES_MS),
+    };
+    let mut labels = json!({
+        "alertname": "HowdahAnomaly",
+        "severity": "warning",
+        "namespace": metadata.namespace,
+        "detector": metadata.name,
+    });
+    if let Some(instance) = &facts.detector.spec.instance_ref {
+        labels["postgresinstance"] = json!(instance.name);
+    }
+    json!([{
+        "labels": labels,
+        "annotations": {
+            "summary": format!("{} departs from its normal behaviour", subject(facts)),
+            "description": incident.message,
+            "incident": incident.id,
+        },
+        "startsAt": incident.since,
+        "endsAt": ends,
+    }])
+}
+
+fn document(facts: &Facts, incident: &IncidentStatus, state: DeliveryState) -> Value {
+    let metadata = &facts.detector.metadata;
+    json!({
+        "apiVersion": "howdah.dev/v1alpha1",
+        "kind": "AnomalyNotice",
+        "state": state,
+        "namespace": metadata.namespace,
+        "detector": metadata.name,
+        "instance": facts.detector.spec.instance_ref.as_ref().map(|instance| &instance.name),
+        "message": incident.message,
+        "incident": incident,
+    })
+}
+
+fn subject(facts: &Facts) -> String {
+    let metadata = &facts.detector.metadata;
+    let name = facts.detector.spec.instance_ref.as_ref().map(|instance| instance.name.as_str());
+    let name = name.or(metadata.name.as_deref()).unwrap_or_default();
+    format!("{}/{name}", metadata.namespace.as_deref().unwrap_or_default())
+}

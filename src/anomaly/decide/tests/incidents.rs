@@ -1,0 +1,196 @@
+//! Incidents: told once, kept over restarts, labelled, and sent to who listens.
+
+use super::*;
+use crate::anomaly::CAUSE_ANNOTATION;
+use crate::anomaly::crd::DeliveryState;
+
+fn alerting() -> Value {
+    json!({"mode": "Alert", "notify": {"webhook": {"url": "http://hook"}, "alertmanager": {"url": "http://am:9093"}}})
+}
+
+fn notices(decision: &Decision) -> Vec<(Receiver, DeliveryState)> {
+    let notice = |step: &Step| match step {
+        Step::Notify(notice) => Some((notice.receiver, notice.state)),
+        _ => None,
+    };
+    decision.steps.iter().filter_map(notice).collect()
+}
+
+fn ended(mut incident: Incident, until: i64) -> Incident {
+    incident.until = Some(until);
+    incident
+}
+
+#[test]
+fn an_incident_is_told_once_when_it_begins_and_once_when_it_ends() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    let (_, report) = look(&mut facts);
+    assert_eq!(report.events.len(), 1);
+    let (reason, text, warning) = &report.events[0];
+    assert_eq!((*reason, *warning), ("AnomalyDetected", true));
+    for words in ["4.2× threshold", "seq_tup_read 1.2k/s → 480k/s", "missing index (0.87)"] {
+        assert!(text.contains(words), "{text}");
+    }
+    let status = facts.status();
+    assert_eq!(condition(&facts, "Anomalous"), "True AnomalyDetected");
+    assert_eq!((status.top_metric.as_deref(), status.cause.as_deref()), (Some("seq_tup_read"), Some("missing index")));
+    assert_eq!((status.state, status.since), (Some(State::Anomalous), Some(time(NOON))));
+
+    // A little stronger, a little later: nothing worth writing.
+    pass(&mut facts, 30_000);
+    sees(&mut facts, vec![incident(NOON, 4.6)]);
+    let before = facts.detector.status.clone();
+    let (_, report) = look(&mut facts);
+    assert_eq!((report.events.len(), &facts.detector.status), (0, &before));
+    // Much stronger is told in the status, and is no further Event.
+    sees(&mut facts, vec![incident(NOON, 9.0)]);
+    let (_, report) = look(&mut facts);
+    assert_eq!((report.events.len(), facts.status().incidents[0].peak.0), (0, 9.0));
+
+    sees(&mut facts, vec![ended(incident(NOON, 9.0), NOON + 60_000)]);
+    let (_, report) = look(&mut facts);
+    assert_eq!(report.events[0].0, "AnomalyResolved");
+    assert_eq!((condition(&facts, "Anomalous").as_str(), facts.status().since), ("False Normal", None));
+    let (_, report) = look(&mut facts);
+    assert!(report.events.is_empty());
+}
+
+#[test]
+fn a_restart_or_a_pause_raises_nothing_twice() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    look(&mut facts);
+    // After a restart the rows reach back only so far, and the same incident seems to begin later.
+    sees(&mut facts, vec![incident(NOON + 90_000, 4.2)]);
+    let (_, report) = look(&mut facts);
+    assert!(report.events.is_empty());
+    assert_eq!((facts.status().incidents.len(), facts.status().incidents[0].since.clone()), (1, time(NOON)));
+    // It ended, and another came and went, while nobody looked.
+    let gone = vec![ended(incident(NOON, 4.2), NOON + 120_000), ended(incident(NOON + 900_000, 2.0), NOON + 960_000)];
+    pass(&mut facts, 1_200_000);
+    sees(&mut facts, gone.clone());
+    let (_, report) = look(&mut facts);
+    let told: Vec<&str> = report.events.iter().map(|(reason, _, _)| *reason).collect();
+    assert_eq!(told, ["AnomalyResolved", "AnomalyResolved"]);
+    // And once more, replayed.
+    sees(&mut facts, gone);
+    let (_, report) = look(&mut facts);
+    assert!(report.events.is_empty());
+    assert_eq!(facts.status().incidents.len(), 2);
+}
+
+#[test]
+fn an_incident_that_the_rows_no_longer_show_is_closed() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    look(&mut facts);
+    sees(&mut facts, vec![]);
+    let (_, report) = look(&mut facts);
+    assert_eq!(report.events[0].0, "AnomalyResolved");
+    assert_eq!(condition(&facts, "Anomalous"), "False Normal");
+}
+
+#[test]
+fn a_shifted_baseline_is_told_once() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    look(&mut facts);
+    let Some(Ok(scoring)) = &mut facts.scoring else { panic!() };
+    scoring.alarm = alarm::State::BaselineShifted { since: NOON };
+    let (_, report) = look(&mut facts);
+    assert_eq!(
+        (report.events[0].0, condition(&facts, "Anomalous").as_str()),
+        ("BaselineShifted", "True BaselineShifted")
+    );
+    assert!(look(&mut facts).1.events.is_empty());
+}
+
+#[test]
+fn only_the_last_incidents_are_kept() {
+    let mut facts = healthy(json!({}));
+    for index in 0..30 {
+        let since = NOON + index * 3_600_000;
+        sees(&mut facts, vec![ended(incident(since, 2.0), since + 60_000)]);
+        look(&mut facts);
+    }
+    let incidents = facts.status().incidents;
+    assert_eq!((incidents.len(), incidents[0].since.clone()), (10, time(NOON + 29 * 3_600_000)));
+}
+
+#[test]
+fn receivers_hear_of_the_begin_and_the_end_and_an_alertmanager_in_between() {
+    use DeliveryState::{Firing, Resolved};
+    use Receiver::{Alertmanager, Webhook};
+    let mut facts = healthy(alerting());
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    let (decision, _) = look(&mut facts);
+    assert_eq!(notices(&decision), [(Alertmanager, Firing), (Webhook, Firing)]);
+    let labels = |decision: &Decision| match &decision.steps[0] {
+        Step::Notify(notice) => notice.body[0]["labels"].clone(),
+        _ => panic!("no notice"),
+    };
+    let fingerprint = labels(&decision);
+    assert_eq!(fingerprint["alertname"], "HowdahAnomaly");
+    assert_eq!(notices(&look(&mut facts).0), []);
+    pass(&mut facts, 60_000);
+    let (again, _) = look(&mut facts);
+    assert_eq!(notices(&again), [(Alertmanager, Firing)]);
+    assert_eq!(labels(&again), fingerprint);
+
+    sees(&mut facts, vec![ended(incident(NOON, 4.2), NOON + 90_000)]);
+    // A webhook that is down is told again until it takes the end.
+    let (_, report) = looked(&mut facts, &[|step| matches!(step, Step::Notify(notice) if notice.receiver == Webhook)]);
+    assert_eq!(condition(&facts, "Ready"), "False NotDelivered");
+    assert!(report.events.iter().any(|(reason, _, _)| *reason == "AnomalyResolved"));
+    let (rest, _) = look(&mut facts);
+    assert_eq!(notices(&rest), [(Webhook, Resolved)]);
+    let (nothing, _) = look(&mut facts);
+    assert_eq!((notices(&nothing), condition(&facts, "Ready").as_str()), (vec![], "True Scoring"));
+}
+
+#[test]
+fn nobody_is_told_in_mode_observe_and_all_is_ended_on_deletion() {
+    let mut spec = alerting();
+    spec["mode"] = json!("Observe");
+    let mut facts = healthy(spec);
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    assert_eq!(notices(&look(&mut facts).0), []);
+    facts.detector.spec.mode = crate::anomaly::crd::Mode::Alert;
+    assert_eq!(notices(&look(&mut facts).0).len(), 2);
+    facts.detector.metadata.deletion_timestamp = Some(facts.now.clone());
+    let decision = decide(&facts);
+    assert!(notices(&decision).iter().all(|(_, state)| *state == DeliveryState::Resolved));
+    assert_eq!((notices(&decision).len(), decision.steps.last()), (2, Some(&Step::Release)));
+}
+
+#[test]
+fn a_label_becomes_a_signature_that_stays() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![ended(incident(NOON, 4.2), NOON + 60_000)]);
+    look(&mut facts);
+    let id = facts.status().incidents[0].id.clone();
+    let annotate = |facts: &mut Facts, text: &str| {
+        facts.detector.metadata.annotations = Some([(CAUSE_ANNOTATION.to_owned(), text.to_owned())].into());
+    };
+    annotate(&mut facts, &format!("{id} = dropped index; unknown=nothing"));
+    look(&mut facts);
+    let learnt = facts.status().signatures;
+    assert_eq!(
+        (learnt.len(), learnt[0].cause.as_str(), learnt[0].changes["seq_tup_read"].0),
+        (1, "dropped index", 9.5)
+    );
+    assert_eq!(facts.status().incidents[0].label.as_deref(), Some("dropped index"));
+    facts.detector.metadata.annotations = None;
+    look(&mut facts);
+    assert_eq!(facts.status().signatures, learnt);
+
+    // Words without a name are about the newest of then, not about every one that comes later.
+    annotate(&mut facts, "a slow disk");
+    sees(&mut facts, vec![ended(incident(NOON + 600_000, 2.0), NOON + 660_000)]);
+    look(&mut facts);
+    sees(&mut facts, vec![ended(incident(NOON + 1_200_000, 2.0), NOON + 1_260_000)]);
+    look(&mut facts);
+    let labels: Vec<_> = facts.status().incidents.into_iter().map(|incident| incident.label).collect();
+    assert_eq!(labels, [None, Some("a slow disk".to_owned()), Some("dropped index".to_owned())]);
+}

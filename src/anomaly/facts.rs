@@ -1,0 +1,132 @@
+//! Everything that a detector's decision depends on. No secrets: a recorded decision can be shown to anyone.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::FINALIZER;
+use super::alarm;
+use super::crd::{AnomalyDetector, AnomalyDetectorStatus};
+use super::incident::Incident;
+use super::reason::Reason;
+use super::score::Contribution;
+use crate::duration;
+use crate::kubernetes::job::JobFacts;
+
+/// Rows are cut so long after their time, in milliseconds: a scrape's samples come in when it ends, under the time at
+/// which it began.
+pub const SETTLE_MS: i64 = 1500;
+
+/// Why something could not be seen or done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Trouble {
+    /// The word for it.
+    pub reason: Reason,
+    /// What was wrong, where, and what to do, in a sentence.
+    pub message: String,
+}
+
+impl Trouble {
+    /// A trouble with its sentence.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Everything that a detector's decision depends on. Not seeing something is a fact too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// The time.
+    pub now: Time,
+    /// The detector.
+    pub detector: AnomalyDetector,
+    /// Why the cluster's own objects could not be read, if so: nothing may be concluded from what seems to be absent.
+    pub unseen: Option<Trouble>,
+    /// What Prometheus has.
+    pub data: Result<Data, Trouble>,
+    /// What the model says of the rows; absent without a model.
+    pub scoring: Option<Result<Scoring, Trouble>>,
+    /// The Job of the training that is under way, if there is one.
+    pub job: Option<JobFacts>,
+    /// Whether a training's Job can be made.
+    pub trainer: Result<(), Trouble>,
+    /// When the Alertmanager was last told that an alert fires.
+    pub alerted: Option<Time>,
+}
+
+/// What Prometheus has of the features.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Data {
+    /// Prometheus's clock, in milliseconds since 1970.
+    pub server_ms: i64,
+    /// Features with a value lately.
+    pub found: Vec<String>,
+    /// Features without one.
+    pub missing: Vec<String>,
+    /// Milliseconds of history, where nothing is trained yet and it was looked for.
+    pub history_ms: Option<i64>,
+    /// Values that were NaN or infinite, and count as missing.
+    pub not_finite: u64,
+}
+
+/// What the model says of the rows since the last look.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scoring {
+    /// The newest row, in milliseconds since 1970.
+    pub time: i64,
+    /// Score of the newest row that was judged; 1 is the threshold.
+    pub score: Option<f64>,
+    /// Why the newest row was not judged, if so.
+    pub skipped: Option<String>,
+    /// What the alarm is after the newest row.
+    pub alarm: alarm::State,
+    /// Incidents that these rows began, continued or ended, oldest first; the last one even when it ended before.
+    pub incidents: Vec<Incident>,
+    /// What contributes most to the newest score.
+    pub contributions: Vec<Contribution>,
+    /// Features that never changed in training.
+    pub constant: Vec<String>,
+    /// Features that the model knows and that have no recent value.
+    pub stale: Vec<String>,
+}
+
+impl Facts {
+    /// The status that was read.
+    pub fn status(&self) -> AnomalyDetectorStatus {
+        self.detector.status.clone().unwrap_or_default()
+    }
+
+    /// The time in milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.now.0.as_millisecond()
+    }
+
+    /// Time between rows in milliseconds.
+    pub fn step_ms(&self) -> i64 {
+        duration::seconds(&self.detector.spec.step).max(1) * 1000
+    }
+
+    /// The detector can't go before its models are removed.
+    pub fn has_finalizer(&self) -> bool {
+        self.detector.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+    }
+
+    /// What Prometheus has, where it answers.
+    pub fn seen(&self) -> Option<&Data> {
+        self.data.as_ref().ok()
+    }
+
+    /// What the model says, where it says something.
+    pub fn scored(&self) -> Option<&Scoring> {
+        self.scoring.as_ref()?.as_ref().ok()
+    }
+}
+
+/// Milliseconds since 1970 as Kubernetes writes times, which is to the second.
+pub fn time(ms: i64) -> Time {
+    Time(Timestamp::from_second(ms.div_euclid(1000)).unwrap_or(Timestamp::UNIX_EPOCH))
+}

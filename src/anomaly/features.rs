@@ -1,0 +1,218 @@
+//! Which features a specification watches, and the one PromQL expression that gives them all.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::crd::{AnomalyDetectorSpec, FeatureKind, Features};
+use super::matrix::Kind;
+use super::packs::{self, Join, Shipped};
+
+/// The label by which the features of one answer are told apart.
+pub const LABEL: &str = "howdah_feature";
+
+/// A feature with the expression that gives its series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Its name.
+    pub name: String,
+    /// How its values behave.
+    pub kind: FeatureKind,
+    /// PromQL.
+    pub expression: String,
+}
+
+/// The features of a specification, by name. Of a feature that several packs have, the expressions are alternatives, in
+/// the order of the packs.
+///
+/// # Errors
+/// A sentence when a name is taken twice, excluded without being there, or nothing is left to watch.
+pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i64) -> Result<Vec<Watched>, String> {
+    let labels = matchers(selector);
+    let mut found: BTreeMap<String, Watched> = BTreeMap::new();
+    for shipped in features.packs.iter().flat_map(|pack| packs::features(*pack)) {
+        let expression = alternatives(shipped, &labels, step);
+        match found.get_mut(shipped.name) {
+            Some(before) => before.expression = format!("{} or {expression}", before.expression),
+            None => {
+                let name = shipped.name.to_owned();
+                found.insert(name.clone(), Watched { name, kind: shipped.kind, expression });
+            }
+        }
+    }
+    for extra in &features.extra {
+        let watched =
+            Watched { name: extra.name.clone(), kind: extra.kind, expression: format!("({})", extra.query.trim()) };
+        if found.insert(extra.name.clone(), watched).is_some() {
+            let message = "is the name of a pack's feature or stands there twice; choose another name";
+            return Err(format!("features.extra: {:?} {message}", extra.name));
+        }
+    }
+    let unknown: Vec<&str> =
+        features.exclude.iter().filter(|name| found.remove(*name).is_none()).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        return Err(format!("features.exclude names no feature: {}", unknown.join(", ")));
+    }
+    if found.is_empty() {
+        return Err("nothing is left to watch: name packs or queries in features".into());
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The features as a model knows them: their names and kinds, in their order.
+pub fn metrics(watched: &[Watched]) -> Vec<(String, Kind)> {
+    watched.iter().map(|feature| (feature.name.clone(), kind(feature.kind))).collect()
+}
+
+/// A feature's kind as the matrix names it.
+pub fn kind(kind: FeatureKind) -> Kind {
+    match kind {
+        FeatureKind::Counter => Kind::Counter,
+        FeatureKind::Gauge => Kind::Gauge,
+        FeatureKind::Ratio => Kind::Ratio,
+        FeatureKind::Config => Kind::Config,
+    }
+}
+
+/// The expression that gives every feature, each under its own value of [`LABEL`]. Halves are joined with halves: in a
+/// chain every `or` would go through all features before it, at every step.
+pub fn together(watched: &[Watched]) -> String {
+    match watched {
+        [] => String::new(),
+        [Watched { name, expression, .. }] => {
+            format!("label_replace(({expression}), \"{LABEL}\", \"{name}\", \"\", \"\")")
+        }
+        several => {
+            let (left, right) = several.split_at(several.len() / 2);
+            format!("({} or {})", together(left), together(right))
+        }
+    }
+}
+
+/// Hash of what a model is trained for: another hash needs another model.
+pub fn spec_hash(spec: &AnomalyDetectorSpec) -> String {
+    let AnomalyDetectorSpec { prometheus, features, step, model, detection, .. } = spec;
+    let trained_for = serde_json::json!([prometheus.selector, features, step, model, detection]);
+    hash(&trained_for.to_string())
+}
+
+/// The first ten digits of a text's SHA-256.
+pub fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(5).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// `instance="shop",job="x"`, with what PromQL reserves escaped.
+fn matchers(selector: &BTreeMap<String, String>) -> String {
+    let one = |(name, value): (&String, &String)| {
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        format!("{name}=\"{value}\"")
+    };
+    selector.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+fn alternatives(shipped: &Shipped, labels: &str, step: i64) -> String {
+    let one = |text: &&str| {
+        let series = text.replace("SELECTOR", labels);
+        // One series that is NaN (an index scan count of a table without an index) must not make the whole NaN.
+        let numbers = format!("{series} > -Inf");
+        match shipped.join {
+            Join::Already => series,
+            Join::Max => format!("max({numbers})"),
+            Join::Mean => format!("avg({numbers})"),
+            Join::Count => format!("count({series})"),
+            Join::Sum if shipped.kind == FeatureKind::Counter => {
+                // A series that joins or leaves the sum would look like a jump of the counter: there is no value then.
+                format!("(sum({numbers}) and count({numbers}) == count({series} offset {step}s > -Inf))")
+            }
+            Join::Sum => format!("sum({numbers})"),
+        }
+    };
+    shipped.any_of.iter().map(one).collect::<Vec<_>>().join(" or ")
+}
+
+/// Whether a selector's label names can be written in PromQL.
+///
+/// # Errors
+/// A sentence that names the first that can't.
+pub fn check_selector(selector: &BTreeMap<String, String>) -> Result<(), String> {
+    let fits = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    match selector.keys().find(|name| !fits(name)) {
+        Some(name) => Err(format!("prometheus.selector: {name:?} is no label name; use letters, digits and _")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anomaly::crd::{ExtraFeature, Pack};
+
+    fn selector() -> BTreeMap<String, String> {
+        [("instance".to_owned(), "sh\"op".to_owned())].into()
+    }
+
+    fn extra(name: &str) -> ExtraFeature {
+        ExtraFeature { name: name.into(), kind: FeatureKind::Gauge, query: " sum(orders_open) ".into() }
+    }
+
+    #[test]
+    fn the_selector_is_in_every_expression_of_a_pack() {
+        for pack in [Pack::PostgresExporter, Pack::NodeExporter, Pack::CloudNativePg] {
+            let features = Features { packs: vec![pack], ..Features::default() };
+            for feature in watched(&features, &selector(), 15).unwrap() {
+                assert!(!feature.expression.contains("SELECTOR"), "{}", feature.expression);
+                let (braces, injected) = (
+                    feature.expression.matches('{').count(),
+                    feature.expression.matches(r#"instance="sh\"op"}"#).count(),
+                );
+                assert_eq!(braces, injected, "{}", feature.expression);
+            }
+        }
+    }
+
+    #[test]
+    fn a_series_that_joins_a_counter_gives_no_value() {
+        let features = Features { packs: vec![Pack::PostgresExporter], ..Features::default() };
+        let found = watched(&features, &BTreeMap::new(), 5).unwrap();
+        let blocks = found.iter().find(|feature| feature.name == "blks_hit").unwrap();
+        let series = "pg_stat_database_blks_hit{}";
+        let (now, before) = (format!("{series} > -Inf"), format!("{series} offset 5s > -Inf"));
+        assert_eq!(blocks.expression, format!("(sum({now}) and count({now}) == count({before}))"));
+    }
+
+    #[test]
+    fn packs_join_as_alternatives_and_extras_stand_alone() {
+        let packs = vec![Pack::PostgresExporter, Pack::CloudNativePg];
+        let features = Features { packs, extra: vec![extra("open_orders")], exclude: vec!["fsync".into()] };
+        let found = watched(&features, &BTreeMap::new(), 15).unwrap();
+        let commits = &found.iter().find(|feature| feature.name == "xact_commit").unwrap().expression;
+        assert!(
+            commits.contains("(pg_stat_database_xact_commit{} > -Inf)")
+                && commits.contains("cnpg_pg_stat_database_xact_commit")
+        );
+        assert!(found.iter().any(|feature| feature.expression == "(sum(orders_open))"));
+        assert!(!found.iter().any(|feature| feature.name == "fsync"));
+        assert!(
+            together(&found)
+                .contains("label_replace(((sum(orders_open))), \"howdah_feature\", \"open_orders\", \"\", \"\")")
+        );
+    }
+
+    #[test]
+    fn names_that_clash_or_are_unknown_are_told() {
+        let with = |extra, exclude| Features { packs: vec![Pack::NodeExporter], extra, exclude };
+        let error = |features: Features| watched(&features, &BTreeMap::new(), 15).unwrap_err();
+        assert!(error(with(vec![extra("node_load1")], vec![])).contains("\"node_load1\" is the name"));
+        assert!(error(with(vec![], vec!["nope".into()])).contains("names no feature: nope"));
+        let empty = Features { packs: vec![], extra: vec![], exclude: vec![] };
+        assert!(error(empty).contains("nothing is left"));
+        assert!(check_selector(&[("a-b".to_owned(), String::new())].into()).unwrap_err().contains("\"a-b\""));
+    }
+}

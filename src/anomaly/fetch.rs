@@ -1,0 +1,148 @@
+//! Reads the rows of a detector from Prometheus: credentials from Secrets, one expression, rows by the server's clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::Client;
+
+use super::answer::{self, Rows};
+use super::crd::{PrometheusSource, Receiver, SecretReference};
+use super::facts::Trouble;
+use super::features::{Watched, together};
+use super::reason::Reason;
+use crate::world::http::{Access, Credentials};
+use crate::world::kubernetes::{KubeError, secret};
+use crate::world::prometheus::{Prometheus, PrometheusError, Series};
+
+/// How long an answer is waited for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Rows of a coarse look at a long time.
+const COARSE_ROWS: i64 = 300;
+
+/// How the Prometheus of a detector is reached.
+///
+/// # Errors
+/// `SecretMissing` when a Secret or a key is missing.
+pub async fn source(client: &Client, namespace: &str, source: &PrometheusSource) -> Result<Access, Trouble> {
+    let PrometheusSource { url, secret_ref, tls, .. } = source;
+    access(client, namespace, url, secret_ref.as_ref(), tls.as_ref()).await
+}
+
+/// How a receiver of alarms is reached.
+///
+/// # Errors
+/// `SecretMissing` when a Secret or a key is missing.
+pub async fn receiver(client: &Client, namespace: &str, receiver: &Receiver) -> Result<Access, Trouble> {
+    let Receiver { url, secret_ref, tls } = receiver;
+    access(client, namespace, url, secret_ref.as_ref(), tls.as_ref()).await
+}
+
+async fn access(
+    client: &Client,
+    namespace: &str,
+    url: &str,
+    credentials: Option<&SecretReference>,
+    tls: Option<&SecretReference>,
+) -> Result<Access, Trouble> {
+    let mut access = Access::to(url);
+    if let Some(reference) = credentials {
+        let keys = read(client, namespace, reference).await?;
+        let key = |name: &str| keys.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        access.credentials = match (key("token"), key("username"), key("password")) {
+            (Some(token), None, None) => Credentials::Bearer(token),
+            (None, Some(username), Some(password)) => Credentials::Basic { username, password },
+            _ => {
+                let wants = "needs either the key token, or the keys username and password";
+                return Err(missing(format!("Secret {namespace}/{} {wants}", reference.name)));
+            }
+        };
+    }
+    if let Some(reference) = tls {
+        let mut keys = read(client, namespace, reference).await?;
+        access.ca = keys.remove("ca.crt");
+        access.identity = match (keys.remove("tls.crt"), keys.remove("tls.key")) {
+            (Some(certificate), Some(key)) => Some(format!("{certificate}\n{key}")),
+            (None, None) => None,
+            _ => {
+                let wants = "has one of tls.crt and tls.key; mutual TLS needs both";
+                return Err(missing(format!("Secret {namespace}/{} {wants}", reference.name)));
+            }
+        };
+        if access.ca.is_none() && access.identity.is_none() {
+            let wants = "needs the key ca.crt, or tls.crt and tls.key";
+            return Err(missing(format!("Secret {namespace}/{} {wants}", reference.name)));
+        }
+    }
+    Ok(access)
+}
+
+async fn read(
+    client: &Client,
+    namespace: &str,
+    reference: &SecretReference,
+) -> Result<BTreeMap<String, String>, Trouble> {
+    secret::read_all(client, namespace, &reference.name).await.map_err(|error| match error {
+        KubeError::NotFound { .. } => missing(format!("{error}; create it")),
+        other => Trouble::new(Reason::StepFailed, other.to_string()),
+    })
+}
+
+fn missing(message: String) -> Trouble {
+    Trouble::new(Reason::SecretMissing, message)
+}
+
+/// A Prometheus.
+///
+/// # Errors
+/// `SecretMissing` when the certificates can't be used, `InvalidSpecification` when the URL can't.
+pub fn open(access: &Access) -> Result<Prometheus, Trouble> {
+    Prometheus::new(access, ANSWER_WITHIN).map_err(|error| trouble(&error))
+}
+
+/// The rows of the features from `from` to `to`, both included, in milliseconds; `step` in seconds.
+///
+/// # Errors
+/// `QueryRejected` with the name of the feature whose query is wrong, `DuplicateSeries`, or why there is no answer.
+pub async fn rows(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {
+    let series = match prometheus.range(&together(watched), range, step, watched.len()).await {
+        Ok(series) => series,
+        Err(PrometheusError::Rejected { message }) => return Err(culprit(prometheus, watched, range.1, &message).await),
+        Err(error) => return Err(trouble(&error)),
+    };
+    let labelled = series.iter().map(|Series { labels, samples }| (labels, samples.as_slice()));
+    answer::rows(watched, labelled, range, step * 1000)
+        .map_err(|duplicate| Trouble::new(Reason::DuplicateSeries, duplicate.to_string()))
+}
+
+/// A few hundred rows over the last `seconds` before `newest` (in milliseconds): what there is, and since when.
+///
+/// # Errors
+/// As of [`rows`].
+pub async fn coarse(prometheus: &Prometheus, watched: &[Watched], newest: i64, seconds: i64) -> Result<Rows, Trouble> {
+    let step = (seconds / COARSE_ROWS).max(1);
+    rows(prometheus, watched, (newest - seconds.div_euclid(step) * step * 1000, newest), step).await
+}
+
+/// Of a rejected expression, the feature that it was rejected for: each is asked for alone.
+async fn culprit(prometheus: &Prometheus, watched: &[Watched], at: i64, together: &str) -> Trouble {
+    for feature in watched {
+        if let Err(PrometheusError::Rejected { message }) = prometheus.range(&feature.expression, (at, at), 1, 1).await
+        {
+            let message = format!("the query of feature {}: {message}", feature.name);
+            return Trouble::new(Reason::QueryRejected, message);
+        }
+    }
+    Trouble::new(Reason::QueryRejected, format!("all features in one query: {together}"))
+}
+
+/// The trouble behind an error of Prometheus.
+pub fn trouble(error: &PrometheusError) -> Trouble {
+    let reason = match error {
+        PrometheusError::Access { .. } => Reason::InvalidSpecification,
+        PrometheusError::Unreachable { .. } => Reason::PrometheusUnreachable,
+        PrometheusError::Unauthorized { .. } => Reason::PrometheusUnauthorized,
+        PrometheusError::Rejected { .. } => Reason::QueryRejected,
+        PrometheusError::Unreadable { .. } => Reason::AnswerUnreadable,
+    };
+    Trouble::new(reason, error.to_string())
+}

@@ -1,0 +1,68 @@
+//! AnomalyDetector: what is normal for a database, that something is not, since when, and what moved.
+
+pub mod act;
+pub mod alarm;
+pub mod answer;
+pub mod coincidence;
+pub mod crd;
+pub mod decide;
+pub mod drawing;
+pub mod facts;
+pub mod faults;
+pub mod features;
+pub mod fetch;
+pub mod incident;
+pub mod matrix;
+pub mod model;
+pub mod observe;
+pub mod packs;
+pub mod pipeline;
+pub mod reason;
+pub mod report;
+mod rows;
+pub mod scale;
+pub mod score;
+pub mod season;
+pub mod sentence;
+pub mod signature;
+pub mod threshold;
+pub mod train;
+pub mod training;
+pub mod training_job;
+pub mod watch;
+pub mod watching;
+pub mod window;
+
+use crate::control::kinds::Rule;
+
+/// What the room does in the cluster, beside what the instance and the tuning rooms do.
+pub fn rules() -> Vec<Rule> {
+    vec![
+        Rule::new(
+            "howdah.dev",
+            &["anomalydetectors"],
+            &["patch"],
+            "A finalizer keeps a detector until its models are removed from the store.",
+        ),
+        Rule::new("batch", &["jobs"], &["patch"], "A training tells how far it is in an annotation of its Job."),
+    ]
+}
+
+/// What the room does in the operator's own namespace, where trainings run.
+pub fn home_rules() -> Vec<Rule> {
+    let why =
+        "A detector's training runs in the operator's own namespace, after the pattern of the operator's own pod.";
+    vec![
+        Rule::new("batch", &["jobs"], &["get", "create", "delete", "patch"], why),
+        Rule::new("", &["pods"], &["list"], why),
+    ]
+}
+
+/// The annotation that names an incident's cause: `INCIDENT=cause`, or only the cause for the newest; several are
+/// separated by `;`.
+pub const CAUSE_ANNOTATION: &str = "howdah.dev/cause";
+/// The finalizer that removes the models.
+pub const FINALIZER: &str = "howdah.dev/remove-models";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+//! Gathers the facts of a detector: Prometheus, the model's word on the newest rows, the training's Job. Not seeing
+//! something is a fact, not an error.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+
+use super::act::{self, Outcome};
+use super::alarm;
+use super::coincidence;
+use super::crd::{AnomalyDetector, ModelStatus, State, TrainingState};
+use super::decide::{self, Decision};
+use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
+use super::features::{Watched, metrics, watched};
+use super::fetch;
+use super::incident::ChangeEvent;
+use super::model::Model;
+use super::reason::Reason;
+use super::score::Scorer;
+use super::training_job;
+use super::watching::{Watching, signatures};
+use crate::control::metrics::Metrics;
+use crate::control::metrics::anomaly::AnomalySample;
+use crate::control::room::{Report, Room};
+use crate::duration;
+use crate::instance;
+use crate::instance::crd::PostgresInstance;
+use crate::instance::facts::InstanceFacts;
+use crate::learn::worker::Worker;
+use crate::tuning::crd::{PostgresTuning, TuningTrial};
+use crate::world::kubernetes::{KubeError, job, pod};
+use crate::world::prometheus::Prometheus;
+use crate::world::store::Store;
+
+/// Rows further apart than this are read anew from the beginning of the model's memory.
+const LONGEST_PAUSE_MS: i64 = 3 * 3_600_000;
+/// An open incident is read again from its begin, but not further back than this.
+const LONGEST_REPLAY_MS: i64 = 3 * 86_400_000;
+/// The instance's settings and pods are looked at this often.
+const LOOK_BESIDE_MS: i64 = 60_000;
+/// Coincidences are looked for this far back after a restart.
+const BESIDE_MS: i64 = 2 * 3_600_000;
+
+/// What the anomaly room works with.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The API server.
+    pub client: Client,
+    /// Where models are kept.
+    pub store: Arc<Store>,
+    /// Its URL, for the training's Job.
+    pub store_url: String,
+    /// The thread on which models run.
+    pub worker: Worker,
+    /// Where scores are told.
+    pub metrics: Arc<Metrics>,
+    /// Namespace and name of the operator's own pod, the pattern of the training's Job; absent outside of a cluster.
+    pub own_pod: Option<(String, String)>,
+    /// What is kept between two looks; all of it can be lost.
+    pub memory: Arc<Memory>,
+}
+
+/// What is kept between two looks at a detector, by its uid.
+#[derive(Default)]
+pub struct Memory {
+    detectors: Mutex<HashMap<String, Kept>>,
+    /// The operator's own pod does not change.
+    own_pod: tokio::sync::OnceCell<Pod>,
+}
+
+/// What is kept of one detector.
+#[derive(Default)]
+pub(super) struct Kept {
+    watching: Option<Watching>,
+    beside: Beside,
+    /// When the Alertmanager was last told that an alert fires.
+    pub(super) alerted: Option<Time>,
+}
+
+/// What was last seen beside the metrics.
+#[derive(Clone, Default)]
+struct Beside {
+    instance: Option<InstanceFacts>,
+    looked: i64,
+    /// The last trial that was told of, in milliseconds.
+    trial: i64,
+}
+
+impl Memory {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        self.detectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// AnomalyDetector's reconciliation.
+#[derive(Clone)]
+pub struct Anomaly(pub Surroundings);
+
+impl Room for Anomaly {
+    type Kind = AnomalyDetector;
+    type Facts = Facts;
+    type Decision = Decision;
+    type Outcome = Outcome;
+
+    async fn observe(&self, object: Arc<AnomalyDetector>) -> Facts {
+        self.0.facts(&object).await
+    }
+
+    fn decide(facts: &Facts) -> Decision {
+        decide::decide(facts)
+    }
+
+    async fn act(&self, object: Arc<AnomalyDetector>, decision: &Decision) -> Outcome {
+        act::act(&self.0, &object, decision).await
+    }
+
+    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
+        super::report::report(facts, decision, outcome)
+    }
+}
+
+/// Where a model is; without a name, where all of a detector's are.
+pub fn model_path(namespace: &str, uid: &str, name: Option<&str>) -> String {
+    let root = format!("anomaly/{namespace}/{uid}");
+    name.map_or(root.clone(), |name| format!("{root}/{name}"))
+}
+
+impl Surroundings {
+    /// The facts of a detector, read afresh: a cache that lags behind our own writes would train twice.
+    pub async fn facts(&self, cached: &AnomalyDetector) -> Facts {
+        let nothing = Trouble::new(Reason::NotTrained, Reason::NotTrained.sentence());
+        let mut facts = Facts {
+            now: Time(Timestamp::now()),
+            detector: cached.clone(),
+            unseen: None,
+            data: Err(nothing),
+            scoring: None,
+            job: None,
+            trainer: Ok(()),
+            alerted: None,
+        };
+        if let Err(error) = self.read_cluster(&mut facts).await {
+            facts.unseen = Some(Trouble::new(Reason::StepFailed, error.to_string()));
+            return facts;
+        }
+        let uid = facts.detector.uid().unwrap_or_default();
+        facts.alerted = self.memory.lock().get(&uid).and_then(|kept| kept.alerted.clone());
+        if facts.detector.metadata.deletion_timestamp.is_some() {
+            self.memory.lock().remove(&uid);
+            return facts;
+        }
+        if facts.detector.spec.suspend {
+            self.memory.lock().remove(&uid);
+            self.tell(&facts);
+            return facts;
+        }
+        facts.trainer = self.own_pod().await.map(drop);
+        match self.look(&facts.detector, facts.now_ms()).await {
+            Ok((data, scoring)) => (facts.data, facts.scoring) = (Ok(data), scoring),
+            Err(trouble) => {
+                // Without rows the model has nothing to say.
+                let trained = facts.detector.status.as_ref().is_some_and(|status| status.model.is_some());
+                facts.scoring = trained.then(|| Err(trouble.clone()));
+                facts.data = Err(trouble);
+            }
+        }
+        self.tell(&facts);
+        facts
+    }
+
+    /// The detector itself and the Job of its training.
+    async fn read_cluster(&self, facts: &mut Facts) -> Result<(), KubeError> {
+        let namespace = facts.detector.namespace().unwrap_or_default();
+        let detectors: Api<AnomalyDetector> = Api::namespaced(self.client.clone(), &namespace);
+        let found = detectors.get_opt(&facts.detector.name_any()).await;
+        if let Some(fresh) = found.map_err(|error| KubeError::of("the detector", error))? {
+            facts.detector = fresh;
+        }
+        let training = facts.detector.status.as_ref().and_then(|status| status.training.as_ref());
+        let training = training.filter(|training| training.state == TrainingState::Running);
+        if let (Some(training), Some((namespace, _))) = (training, &self.own_pod) {
+            facts.job = job::job_facts(&self.client, namespace, &training.job).await?;
+        }
+        Ok(())
+    }
+
+    /// The operator's own pod, read once.
+    pub(super) async fn own_pod(&self) -> Result<&Pod, Trouble> {
+        let unknown = |message: String| Trouble::new(Reason::TrainerUnknown, message);
+        let Some((namespace, name)) = &self.own_pod else {
+            let message = "the operator does not run in a pod, so there is no pattern for a training's Job; install it by its chart";
+            return Err(unknown(message.into()));
+        };
+        let read = || pod::read(&self.client, namespace, name);
+        let pod = self.memory.own_pod.get_or_try_init(read).await.map_err(|error| unknown(error.to_string()))?;
+        training_job::check(pod, &self.store_url).map_err(unknown)?;
+        Ok(pod)
+    }
+
+    /// What Prometheus has, and what the model says of the newest rows.
+    async fn look(
+        &self,
+        detector: &AnomalyDetector,
+        now: i64,
+    ) -> Result<(Data, Option<Result<Scoring, Trouble>>), Trouble> {
+        let spec = &detector.spec;
+        let namespace = detector.namespace().unwrap_or_default();
+        let step = duration::seconds(&spec.step).max(1);
+        let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
+        let watched = watched(&spec.features, &spec.prometheus.selector, step).map_err(invalid)?;
+        let access = fetch::source(&self.client, &namespace, &spec.prometheus).await?;
+        let prometheus = fetch::open(&access)?;
+        let server_ms = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
+        let model = detector.status.as_ref().and_then(|status| status.model.as_ref());
+        let Some(model) = model else { return Ok((history(&prometheus, &watched, detector, server_ms).await?, None)) };
+        match self.score(detector, model, &prometheus, &watched, (now, server_ms)).await {
+            Ok((data, scoring)) => Ok((data, Some(Ok(scoring)))),
+            // The model is at fault, not the data.
+            Err(trouble) if matches!(trouble.reason, Reason::ModelUnusable | Reason::ModelStoreUnavailable) => {
+                Ok((history(&prometheus, &watched, detector, server_ms).await?, Some(Err(trouble))))
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Reads the rows since the last look and has the model judge them.
+    async fn score(
+        &self,
+        detector: &AnomalyDetector,
+        model: &ModelStatus,
+        prometheus: &Prometheus,
+        watched: &[Watched],
+        (now, server_ms): (i64, i64),
+    ) -> Result<(Data, Scoring), Trouble> {
+        let uid = detector.uid().unwrap_or_default();
+        let step_ms = duration::seconds(&detector.spec.step).max(1) * 1000;
+        let newest = (server_ms - SETTLE_MS).div_euclid(step_ms) * step_ms;
+        let signatures = signatures(detector.status.as_ref());
+        let (kept, mut beside) = {
+            let mut detectors = self.memory.lock();
+            let kept = detectors.entry(uid.clone()).or_default();
+            (kept.watching.take(), kept.beside.clone())
+        };
+        let near = |watching: &Watching| {
+            watching.is(&model.name, &signatures)
+                && watching.last().is_some_and(|last| newest - last <= LONGEST_PAUSE_MS && newest >= last)
+        };
+        let (mut watching, from) = match kept.filter(near) {
+            Some(watching) => {
+                let from = watching.last().map_or(newest, |last| last + step_ms);
+                (watching, from)
+            }
+            None => {
+                beside = Beside::default();
+                let loaded = self.load(detector, &model.name, watched).await?;
+                let open = detector.status.iter().flat_map(|status| &status.incidents).find(|one| one.until.is_none());
+                let begin = open.map_or(newest, |open| open.since.0.as_millisecond());
+                let memory = Scorer::new(loaded.clone()).memory_ms();
+                // One memory to know the past, and one in which nobody may have looked.
+                let trusted = begin.clamp(newest - LONGEST_REPLAY_MS, newest) - memory;
+                let from = (trusted - memory).div_euclid(step_ms) * step_ms;
+                (Watching::new(&model.name, loaded, signatures, trusted), from)
+            }
+        };
+        let rows = match fetch::rows(prometheus, watched, (from, newest), step_ms / 1000).await {
+            Ok(rows) => rows,
+            Err(trouble) => {
+                self.keep(&uid, watching, beside);
+                return Err(trouble);
+            }
+        };
+        let not_finite = rows.not_finite;
+        for change in self.beside(detector, &mut beside, now).await {
+            watching.note(change);
+        }
+        let judged = self.worker.run(move || {
+            let judged = watching.push(&rows);
+            (watching, judged)
+        });
+        let gone = |error: crate::learn::worker::WorkerGone| Trouble::new(Reason::StepFailed, error.to_string());
+        let (watching, (scoring, counted)) = judged.await.map_err(gone)?;
+        let (namespace, name) = (detector.namespace().unwrap_or_default(), detector.name_any());
+        self.metrics.anomaly.count(&namespace, &name, counted.scored, &counted.skipped);
+        let found = watching.found();
+        let named = |wanted: bool| {
+            let those = watched.iter().zip(&found).filter(move |(_, found)| **found == wanted);
+            those.map(|(feature, _)| feature.name.clone()).collect()
+        };
+        let data = Data { server_ms, found: named(true), missing: named(false), history_ms: None, not_finite };
+        self.keep(&uid, watching, beside);
+        Ok((data, scoring))
+    }
+
+    fn keep(&self, uid: &str, watching: Watching, beside: Beside) {
+        let mut detectors = self.memory.lock();
+        let kept = detectors.entry(uid.to_owned()).or_default();
+        (kept.watching, kept.beside) = (Some(watching), beside);
+    }
+
+    /// The model from the store.
+    async fn load(&self, detector: &AnomalyDetector, name: &str, watched: &[Watched]) -> Result<Arc<Model>, Trouble> {
+        let uid = detector.uid().unwrap_or_default();
+        let path = model_path(&detector.namespace().unwrap_or_default(), &uid, Some(name));
+        let stored = self.store.get(&path).await;
+        let bytes = stored.map_err(|error| Trouble::new(Reason::ModelStoreUnavailable, error.to_string()))?;
+        let unusable = |message: String| Trouble::new(Reason::ModelUnusable, message);
+        let bytes =
+            bytes.ok_or_else(|| unusable(format!("the model store has nothing at {path}: it is trained anew")))?;
+        let model = Model::load(&bytes).map_err(|error| unusable(error.to_string()))?;
+        model.check(&metrics(watched)).map_err(|error| unusable(error.to_string()))?;
+        Ok(Arc::new(model))
+    }
+
+    /// What changed beside the metrics since the last look.
+    async fn beside(&self, detector: &AnomalyDetector, beside: &mut Beside, now: i64) -> Vec<ChangeEvent> {
+        let Some(reference) = &detector.spec.instance_ref else { return Vec::new() };
+        if now - beside.looked < LOOK_BESIDE_MS {
+            return Vec::new();
+        }
+        beside.looked = now;
+        let mut changes = Vec::new();
+        let namespace = detector.namespace().unwrap_or_default();
+        let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
+        match instances.get_opt(&reference.name).await {
+            Ok(Some(instance)) => {
+                let seen = instance::observe::facts(&self.client, &instance).await;
+                if let Some(before) = &beside.instance {
+                    changes = coincidence::between(before, &seen, now);
+                }
+                beside.instance = Some(seen);
+            }
+            Ok(None) => tracing::debug!(instance = reference.name, "the instance does not exist: nothing coincides"),
+            Err(error) => tracing::warn!(%error, "the instance could not be read: what coincides is not seen"),
+        }
+        match trials(&self.client, &namespace, &reference.name).await {
+            Ok(trials) => {
+                let since = beside.trial.max(now - BESIDE_MS);
+                let begun = trials.iter().filter_map(coincidence::begin).filter(|change| change.time > since);
+                changes.extend(begun);
+                beside.trial = changes.iter().map(|change| change.time).max().unwrap_or(since).max(since);
+            }
+            Err(error) => tracing::warn!(%error, "the trials could not be read: what coincides is not seen"),
+        }
+        changes.sort_by_key(|change| change.time);
+        changes
+    }
+
+    fn tell(&self, facts: &Facts) {
+        let status = facts.detector.status.as_ref();
+        let model = status.and_then(|status| status.model.as_ref());
+        let scoring = facts.scored();
+        let alarm = scoring.map(|scoring| scoring.alarm).unwrap_or_default();
+        let state = match (alarm, scoring) {
+            _ if facts.detector.spec.suspend => State::Suspended,
+            (alarm::State::Standing { .. } | alarm::State::BaselineShifted { .. }, _) => State::Anomalous,
+            (alarm::State::Quiet, Some(scoring)) if scoring.skipped.is_none() => State::Normal,
+            (alarm::State::Quiet, _) if model.is_none() => State::Learning,
+            (alarm::State::Quiet, _) => State::Blind,
+        };
+        let anomalous_ms = match alarm {
+            alarm::State::Quiet => 0,
+            alarm::State::Standing { since } | alarm::State::BaselineShifted { since } => {
+                scoring.map_or(0, |scoring| scoring.time - since)
+            }
+        };
+        let contributions = scoring.map(|scoring| scoring.contributions.as_slice()).unwrap_or_default();
+        self.metrics.anomaly.set(&AnomalySample {
+            namespace: facts.detector.namespace().unwrap_or_default(),
+            name: facts.detector.name_any(),
+            // A score that is no longer made is no score.
+            score: scoring.filter(|scoring| scoring.skipped.is_none()).and_then(|scoring| scoring.score),
+            state: state.word(),
+            states: State::ALL.map(State::word).to_vec(),
+            contributions: contributions.iter().map(|one| (one.metric.clone(), one.share)).collect(),
+            model_trained_at: model.map(|model| model.trained_at.0.as_second() as f64),
+            anomalous_seconds: anomalous_ms as f64 / 1000.0,
+        });
+    }
+}
+
+/// Where nothing is trained yet: which features there are, and for how long. No further back than a little before the
+/// history that is needed: whether there is more does not matter.
+async fn history(
+    prometheus: &Prometheus,
+    watched: &[Watched],
+    detector: &AnomalyDetector,
+    server_ms: i64,
+) -> Result<Data, Trouble> {
+    let training = &detector.spec.training;
+    let (window, needed) = (duration::seconds(&training.window), duration::seconds(&training.min_history));
+    let newest = server_ms.div_euclid(1000) * 1000;
+    let rows = fetch::coarse(prometheus, watched, newest, window.min(needed + needed / 20 + 60)).await?;
+    let empty: Vec<usize> = rows.empty().collect();
+    let named = |wanted: bool| {
+        let those = watched.iter().enumerate().filter(|(index, _)| empty.contains(index) != wanted);
+        those.map(|(_, feature)| feature.name.clone()).collect::<Vec<_>>()
+    };
+    let history_ms = rows.begin().map(|begin| newest - begin);
+    Ok(Data { server_ms, found: named(true), missing: named(false), history_ms, not_finite: rows.not_finite })
+}
+
+/// The trials of every tuning of an instance.
+///
+/// # Errors
+/// The API server does not answer, or refuses.
+pub async fn trials(client: &Client, namespace: &str, instance: &str) -> Result<Vec<TuningTrial>, kube::Error> {
+    let tunings: Api<PostgresTuning> = Api::namespaced(client.clone(), namespace);
+    let all = tunings.list(&ListParams::default()).await?;
+    let ours: Vec<String> = all
+        .into_iter()
+        .filter(|tuning| tuning.spec.instance_ref.name == instance)
+        .map(|tuning| tuning.name_any())
+        .collect();
+    if ours.is_empty() {
+        return Ok(Vec::new());
+    }
+    let trials: Api<TuningTrial> = Api::namespaced(client.clone(), namespace);
+    let listed = trials.list(&ListParams::default()).await?;
+    Ok(listed.into_iter().filter(|trial| ours.contains(&trial.spec.tuning)).collect())
+}

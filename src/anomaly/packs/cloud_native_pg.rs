@@ -1,0 +1,58 @@
+//! CloudNativePG's own exporter with its default monitoring queries. The names are those of the PostgresExporter pack,
+//! so that signatures hold for both.
+
+use super::{Join, Shipped, config, counter, gauge};
+
+pub(super) const FEATURES: &[Shipped] = &[
+    counter("xact_commit", &["cnpg_pg_stat_database_xact_commit{SELECTOR}"]),
+    counter("xact_rollback", &["cnpg_pg_stat_database_xact_rollback{SELECTOR}"]),
+    counter("tup_returned", &["cnpg_pg_stat_database_tup_returned{SELECTOR}"]),
+    counter("tup_fetched", &["cnpg_pg_stat_database_tup_fetched{SELECTOR}"]),
+    counter("tup_inserted", &["cnpg_pg_stat_database_tup_inserted{SELECTOR}"]),
+    counter("tup_updated", &["cnpg_pg_stat_database_tup_updated{SELECTOR}"]),
+    counter("tup_deleted", &["cnpg_pg_stat_database_tup_deleted{SELECTOR}"]),
+    counter("blks_hit", &["cnpg_pg_stat_database_blks_hit{SELECTOR}"]),
+    counter("blks_read", &["cnpg_pg_stat_database_blks_read{SELECTOR}"]),
+    counter("blk_read_time", &["cnpg_pg_stat_database_blk_read_time{SELECTOR}"]),
+    counter("blk_write_time", &["cnpg_pg_stat_database_blk_write_time{SELECTOR}"]),
+    counter("temp_bytes", &["cnpg_pg_stat_database_temp_bytes{SELECTOR}"]),
+    counter("temp_files", &["cnpg_pg_stat_database_temp_files{SELECTOR}"]),
+    counter("deadlocks", &["cnpg_pg_stat_database_deadlocks{SELECTOR}"]),
+    counter("conflicts", &["cnpg_pg_stat_database_conflicts{SELECTOR}"]),
+    gauge("numbackends", Join::Sum, &["cnpg_backends_total{SELECTOR}"]),
+    gauge("database_size", Join::Sum, &["cnpg_pg_database_size_bytes{SELECTOR}"]),
+    gauge("sessions_active", Join::Sum, &[r#"cnpg_backends_total{state="active",SELECTOR}"#]),
+    gauge(
+        "sessions_idle_in_transaction",
+        Join::Sum,
+        &[r#"cnpg_backends_total{state=~"idle in transaction.*",SELECTOR}"#],
+    ),
+    gauge("sessions_waiting_for_lock", Join::Sum, &["cnpg_backends_waiting_total{SELECTOR}"]),
+    gauge("longest_transaction", Join::Max, &["cnpg_backends_max_tx_duration_seconds{SELECTOR}"]),
+    counter(
+        "buffers_checkpoint",
+        &["cnpg_pg_stat_bgwriter_buffers_checkpoint{SELECTOR}", "cnpg_pg_stat_checkpointer_buffers_written{SELECTOR}"],
+    ),
+    counter("buffers_clean", &["cnpg_pg_stat_bgwriter_buffers_clean{SELECTOR}"]),
+    counter("buffers_backend", &["cnpg_pg_stat_bgwriter_buffers_backend{SELECTOR}"]),
+    counter("buffers_alloc", &["cnpg_pg_stat_bgwriter_buffers_alloc{SELECTOR}"]),
+    counter(
+        "checkpoints_req",
+        &["cnpg_pg_stat_bgwriter_checkpoints_req{SELECTOR}", "cnpg_pg_stat_checkpointer_checkpoints_req{SELECTOR}"],
+    ),
+    counter(
+        "checkpoint_write_time",
+        &["cnpg_pg_stat_bgwriter_checkpoint_write_time{SELECTOR}", "cnpg_pg_stat_checkpointer_write_time{SELECTOR}"],
+    ),
+    counter("archive_failed", &["cnpg_pg_stat_archiver_failed_count{SELECTOR}"]),
+    gauge("replication_lag", Join::Max, &["cnpg_pg_replication_lag{SELECTOR}"]),
+    config("postmaster_start_time", Join::Max, &["cnpg_pg_postmaster_start_time{SELECTOR}"]),
+    config("shared_buffers", Join::Max, &[r#"cnpg_pg_settings_setting{name="shared_buffers",SELECTOR}"#]),
+    config("work_mem", Join::Max, &[r#"cnpg_pg_settings_setting{name="work_mem",SELECTOR}"#]),
+    config("maintenance_work_mem", Join::Max, &[r#"cnpg_pg_settings_setting{name="maintenance_work_mem",SELECTOR}"#]),
+    config("effective_cache_size", Join::Max, &[r#"cnpg_pg_settings_setting{name="effective_cache_size",SELECTOR}"#]),
+    config("max_connections", Join::Max, &[r#"cnpg_pg_settings_setting{name="max_connections",SELECTOR}"#]),
+    config("max_wal_size", Join::Max, &[r#"cnpg_pg_settings_setting{name="max_wal_size",SELECTOR}"#]),
+    config("random_page_cost", Join::Max, &[r#"cnpg_pg_settings_setting{name="random_page_cost",SELECTOR}"#]),
+    config("autovacuum", Join::Max, &[r#"cnpg_pg_settings_setting{name="autovacuum",SELECTOR}"#]),
+];

@@ -1,0 +1,274 @@
+//! Row after row: how unusual it is, and which metrics make it so.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::matrix::Kind;
+use super::model::Model;
+use super::pipeline::{Row, Stream, WARM_UP};
+use super::watch::{Departure, Watch};
+
+/// Weight of the newest row in the smoothed score.
+const SMOOTHING: f64 = 0.5;
+/// A feature's squared residual counts as at most this many times its usual size.
+const MOST: f64 = 36.0;
+/// A residual of less than this, in units of the metric's usual size, is nothing: a feature that the model reconstructs
+/// all but exactly would else turn rounding into alarms.
+const LEAST_VARIANCE: f64 = 0.1;
+/// Features of the second part of the score, as a share of all: what moves a fifth of them must not drown in the mean,
+/// and what moves two or three, as somebody's login does, is not yet an anomaly.
+const TOP_SHARE: f64 = 0.2;
+const TOP_LEAST: usize = 3;
+/// A move of a ratio by a fifth counts as much as another metric's by a factor of e.
+const MOVE_OF_RATIO: f64 = 5.0;
+/// A metric has departed from its usual value from this deviation on, and is back below the second.
+const ONSET: f64 = 3.0;
+const OFFSET: f64 = 1.5;
+
+/// Direction in which a metric moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// Above what was expected.
+    Up,
+    /// Below.
+    Down,
+}
+
+/// A metric's part in a score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The metric.
+    pub metric: String,
+    /// How its values are to be read; a counter's are rates per second.
+    pub kind: Kind,
+    /// Its value.
+    pub now: f64,
+    /// What it usually is; none where nothing is known yet.
+    pub expected: Option<f64>,
+    /// Where it moved.
+    pub direction: Direction,
+    /// Its share in what moved, between 0 and 1: how unusual by how far, so that of many metrics that are all beyond
+    /// doubt the one that moved farthest comes first.
+    pub share: f64,
+    /// Since when it has departed from its usual value, Unix milliseconds; none while it has not.
+    pub onset: Option<i64>,
+}
+
+/// Why a row was not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SkipReason {
+    /// More than a fifth of its metrics are missing.
+    DataIncomplete,
+    /// There is not enough recent past to compare with.
+    WarmUp,
+    /// Its time is not later than that of the row before: a clock went backwards, or the row came twice.
+    NotLater,
+}
+
+/// What is said of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Unix milliseconds.
+    pub time: i64,
+    /// How unusual; 1 is the threshold. None when the row was not judged.
+    pub score: Option<f64>,
+    /// Why not.
+    pub skipped: Option<SkipReason>,
+    /// All metrics with a value, by descending share.
+    pub contributions: Vec<Contribution>,
+    /// Deviation of each used metric in units of its usual size, in the order of [`Scorer::names`]; NaN where missing.
+    pub deviations: Vec<f64>,
+    /// Watched constants that moved with this row.
+    pub departures: Vec<Departure>,
+}
+
+/// A model at work on rows that follow each other. Its state comes from the rows alone: whoever pushes the rows of the
+/// last [`Scorer::memory_ms`] before a moment (and, in an incident, before its begin) is where it would have been.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    model: Arc<Model>,
+    stream: Stream,
+    watch: Watch,
+    smoothed: Option<f64>,
+    last: Option<i64>,
+    onsets: Vec<Option<i64>>,
+}
+
+impl Scorer {
+    /// Begins with nothing known of the past.
+    pub fn new(model: Arc<Model>) -> Self {
+        let stream = model.pipeline.stream();
+        let watch = Watch::new(model.metrics.clone(), model.constants.clone());
+        let onsets = vec![None; model.pipeline.used.len()];
+        Self { stream, watch, smoothed: None, last: None, onsets, model }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The used metrics, in the order of deviations.
+    pub fn names(&self) -> Vec<String> {
+        self.model.pipeline.used.iter().map(|index| self.model.metrics[*index].0.clone()).collect()
+    }
+
+    /// How far back the rows reach that a score depends on.
+    pub fn memory_ms(&self) -> i64 {
+        2 * self.model.pipeline.window_rows() as i64 * self.model.pipeline.step_ms
+    }
+
+    /// Begins another run: nothing of the past counts for it.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.model.clone());
+    }
+
+    /// Takes the present for the new normal: the recent past begins anew.
+    pub fn rebase(&mut self) {
+        self.stream.rebase();
+        self.smoothed = None;
+        self.onsets.fill(None);
+    }
+
+    /// Judges the next row: one value per metric of the model as it was read (a counter's count), NaN where missing.
+    /// A row that is itself beyond the threshold does not enter the recent past that the next ones are compared with.
+    pub fn push(&mut self, time: i64, raw: &[f64]) -> Scored {
+        let mut scored = Scored {
+            time,
+            score: None,
+            skipped: None,
+            contributions: Vec::new(),
+            deviations: Vec::new(),
+            departures: Vec::new(),
+        };
+        if self.last.is_some_and(|last| time <= last) {
+            scored.skipped = Some(SkipReason::NotLater);
+            return scored;
+        }
+        self.last = Some(time);
+        let raw: Vec<f64> = raw.iter().map(|value| if value.is_finite() { *value } else { f64::NAN }).collect();
+        let (row, rates) = self.stream.push(time, raw);
+        scored.departures = self.watch.push(time, &rates);
+        if !row.is_complete() {
+            scored.skipped = Some(SkipReason::DataIncomplete);
+            return scored;
+        }
+        if self.model.pipeline.relative && row.baseline_rows < WARM_UP {
+            scored.skipped = Some(SkipReason::WarmUp);
+            self.stream.accept(row.levels);
+            return scored;
+        }
+        let scaled = scale(&self.model, &row.deviations);
+        let parts = parts(&self.model, &scaled, &row.deviations);
+        let score = combine(&parts) / self.model.threshold.score;
+        let smoothed = smooth(self.smoothed, score);
+        self.smoothed = Some(smoothed);
+        scored.score = Some(smoothed);
+        scored.deviations = self.deviations(&scaled, &row);
+        self.mark_onsets(time, &scored.deviations);
+        scored.contributions = self.contributions(&row, &parts, &scored.deviations);
+        if score < 1.0 {
+            self.stream.accept(row.levels);
+        }
+        scored
+    }
+
+    /// The deviation of each used metric: of its views, the one that moved less, so that neither drift nor the hour of
+    /// the week alone counts as a move.
+    fn deviations(&self, scaled: &[f32], row: &Row) -> Vec<f64> {
+        let used = self.model.pipeline.used.len();
+        let of = |metric: usize| {
+            if row.values[metric].is_nan() {
+                return f64::NAN;
+            }
+            let views = scaled.iter().skip(metric).step_by(used).map(|value| f64::from(*value));
+            views.min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(f64::NAN)
+        };
+        (0..used).map(of).collect()
+    }
+
+    fn mark_onsets(&mut self, time: i64, deviations: &[f64]) {
+        for (onset, deviation) in self.onsets.iter_mut().zip(deviations) {
+            if deviation.abs() >= ONSET {
+                onset.get_or_insert(time);
+            } else if deviation.abs() < OFFSET {
+                *onset = None;
+            }
+        }
+    }
+
+    fn contributions(&self, row: &Row, parts: &[f64], deviations: &[f64]) -> Vec<Contribution> {
+        let pipeline = &self.model.pipeline;
+        let used = pipeline.used.len();
+        let weights: Vec<f64> = parts
+            .iter()
+            .zip(&row.deviations)
+            .enumerate()
+            .map(|(feature, (part, deviation))| {
+                let unit = if pipeline.kind(feature % used) == Kind::Ratio { MOVE_OF_RATIO } else { 1.0 };
+                if deviation.is_nan() { 0.0 } else { part * deviation.abs() * unit }
+            })
+            .collect();
+        let total: f64 = weights.iter().sum();
+        let of = |metric: usize| {
+            let part: f64 = weights.iter().skip(metric).step_by(used).sum();
+            Contribution {
+                metric: self.model.metrics[pipeline.used[metric]].0.clone(),
+                kind: pipeline.kind(metric),
+                now: row.values[metric],
+                expected: row.expected_value(pipeline, metric),
+                direction: if deviations[metric] < 0.0 { Direction::Down } else { Direction::Up },
+                share: if total > 0.0 { part / total } else { 0.0 },
+                onset: self.onsets[metric],
+            }
+        };
+        let mut all: Vec<Contribution> = (0..used).filter(|metric| !row.values[*metric].is_nan()).map(of).collect();
+        all.sort_by(|a, b| b.share.total_cmp(&a.share));
+        all
+    }
+}
+
+/// Deviations in units of their usual size, as the network takes them: 0 for a missing one.
+pub(super) fn scale(model: &Model, deviations: &[f64]) -> Vec<f32> {
+    model.scales.iter().zip(deviations).map(|(scale, deviation)| scale.apply(*deviation) as f32).collect()
+}
+
+/// Each feature's squared residual in units of its usual size; 0 for a missing one.
+pub(super) fn parts(model: &Model, scaled: &[f32], deviations: &[f64]) -> Vec<f64> {
+    let residuals = residuals(model, scaled, deviations);
+    residuals
+        .iter()
+        .zip(&model.variances)
+        .map(|(square, usual)| (square / usual.max(LEAST_VARIANCE)).min(MOST))
+        .collect()
+}
+
+/// Each feature's squared residual; 0 for a missing one.
+pub(super) fn residuals(model: &Model, scaled: &[f32], deviations: &[f64]) -> Vec<f64> {
+    let made = model.network.forward(scaled);
+    let square = |((made, given), deviation): ((f32, &f32), &f64)| {
+        if deviation.is_nan() { 0.0 } else { f64::from(made - given).powi(2) }
+    };
+    made.into_iter().zip(scaled).zip(deviations).map(square).collect()
+}
+
+/// One number: the root of mean plus mean of the largest.
+pub(super) fn combine(parts: &[f64]) -> f64 {
+    let count = parts.len().max(1) as f64;
+    let top = ((parts.len() as f64 * TOP_SHARE) as usize).max(TOP_LEAST).min(parts.len());
+    let mut sorted = parts.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let largest = sorted.iter().take(top).sum::<f64>() / top.max(1) as f64;
+    (parts.iter().sum::<f64>() / count + largest).sqrt()
+}
+
+/// The highest number that [`combine`] gives.
+pub(super) fn highest() -> f64 {
+    (2.0 * MOST).sqrt()
+}
+
+/// Exponentially weighted moving average.
+pub(super) fn smooth(before: Option<f64>, score: f64) -> f64 {
+    before.map_or(score, |before| before + SMOOTHING * (score - before))
+}

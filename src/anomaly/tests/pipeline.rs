@@ -1,0 +1,134 @@
+//! From samples to features.
+
+use proptest::prelude::*;
+
+use super::super::matrix::{Column, Kind, Matrix, MatrixError, Rates, Series};
+use super::super::pipeline::Pipeline;
+use super::super::season::Season;
+
+const STEP: i64 = 1_000;
+
+fn gauge(name: &str, values: Vec<f64>) -> Column {
+    Column { name: name.into(), kind: Kind::Gauge, values }
+}
+
+fn pipeline(kind: Kind) -> Pipeline {
+    Pipeline { step_ms: STEP, kinds: vec![kind], used: vec![0], relative: true, season: None }
+}
+
+proptest! {
+    #[test]
+    fn a_rate_is_never_negative_and_never_a_spike(
+        growth in prop::collection::vec(0_u32..1000, 2..40),
+        reset in prop::option::of(0_usize..40),
+        gap in prop::option::of(0_usize..40),
+    ) {
+        let mut rates = Rates::new(vec![Kind::Counter], STEP);
+        let (mut time, mut count, mut missing) = (0, 5000.0, 0);
+        for (row, step) in growth.iter().enumerate() {
+            count = if Some(row) == reset { 0.0 } else { count + f64::from(*step) };
+            time += if Some(row) == gap { 10 * STEP } else { STEP };
+            let rate = rates.push(time, vec![count])[0];
+            missing += usize::from(rate.is_nan());
+            prop_assert!(rate.is_nan() || (0.0..=1000.0).contains(&rate), "{} in row {}", rate, row);
+        }
+        // The first row has none; a reset and a gap cost one more each.
+        prop_assert!((1..=3).contains(&missing));
+    }
+
+    #[test]
+    fn a_constant_offset_vanishes_from_the_features(level in 1.0..1e9_f64, values in prop::collection::vec(0.9..1.1_f64, 30..60)) {
+        let deviations = |factor: f64| -> Vec<f64> {
+            let mut stream = pipeline(Kind::Gauge).stream();
+            let mut last = Vec::new();
+            for (row, value) in values.iter().enumerate() {
+                let (pushed, _) = stream.push(row as i64 * STEP, vec![1e6 * factor * value]);
+                stream.accept(pushed.levels.clone());
+                last = pushed.deviations;
+            }
+            last
+        };
+        prop_assert!((deviations(1.0)[0] - deviations(level)[0]).abs() < 1e-3);
+    }
+
+    #[test]
+    fn no_value_gives_an_infinite_feature(values in prop::collection::vec(prop::num::f64::ANY, 5..40)) {
+        let columns = vec![gauge("a", values.clone())];
+        let matrix = Matrix::new(STEP, (0..values.len() as i64).map(|row| row * STEP).collect(), vec![0; values.len()], columns).unwrap();
+        let mut stream = pipeline(Kind::Gauge).stream();
+        for row in 0..matrix.rows() {
+            let (pushed, _) = stream.push(matrix.times()[row], matrix.row(row));
+            stream.accept(pushed.levels.clone());
+            prop_assert!(pushed.deviations.iter().all(|value| !value.is_infinite()));
+        }
+    }
+
+    #[test]
+    fn rows_are_sorted_whatever_the_clock_did(times in prop::collection::vec((0_i64..50, 0_u32..3), 1..60)) {
+        let values = (0..times.len()).map(|row| row as f64).collect();
+        let matrix = Matrix::new(
+            STEP,
+            times.iter().map(|row| row.0).collect(),
+            times.iter().map(|row| row.1).collect(),
+            vec![gauge("a", values)],
+        )
+        .unwrap();
+        for row in 1..matrix.rows() {
+            let order = (matrix.groups()[row - 1], matrix.times()[row - 1]) < (matrix.groups()[row], matrix.times()[row]);
+            prop_assert!(order, "row {}", row);
+        }
+        prop_assert_eq!(matrix.rows() + matrix.repeated(), times.len());
+        // Of equal times the first counts.
+        let first = times.iter().position(|row| *row == (matrix.times()[0], matrix.groups()[0])).unwrap();
+        prop_assert_eq!(matrix.columns()[0].values[0], first as f64);
+    }
+}
+
+#[test]
+fn the_second_view_is_the_distance_from_the_usual_of_the_hour() {
+    let hour = 3_600_000;
+    let times: Vec<i64> = (0..5 * 24).map(|row| row * hour).collect();
+    let levels: Vec<Vec<f64>> = (0..5 * 24).map(|row| vec![f64::from(row % 24)]).collect();
+    let season = Season::learn(&times, &levels);
+    assert!(season.is_some());
+    let mut pipeline = Pipeline { season, step_ms: hour, ..pipeline(Kind::Ratio) };
+    pipeline.kinds = vec![Kind::Ratio];
+    assert_eq!(pipeline.width(), 2);
+    let mut stream = pipeline.stream();
+    for row in 0..3 {
+        let (pushed, _) = stream.push(row * hour, vec![0.0]);
+        stream.accept(pushed.levels);
+    }
+    let (pushed, _) = stream.push(3 * hour, vec![10.0]);
+    // Three rows of zero before: 10 / √(1 + π/6). At three o'clock three is usual.
+    assert!((pushed.deviations[0] - 10.0 / (1.0 + std::f64::consts::PI / 6.0).sqrt()).abs() < 1e-9, "{pushed:?}");
+    assert_eq!(pushed.deviations[1], 7.0);
+}
+
+#[test]
+fn samples_go_to_the_nearest_row_and_gaps_stay_gaps() {
+    let samples = vec![(10_100, 1.0), (11_900, 2.0), (12_050, 3.0), (15_000, f64::NAN), (16_000, 5.0)];
+    let series = Series { name: "a".into(), kind: Kind::Gauge, samples };
+    let matrix = Matrix::align(STEP, 10_000, 16_000, &[series]).unwrap();
+    let shown: Vec<String> = matrix.columns()[0].values.iter().map(f64::to_string).collect();
+    assert_eq!(shown, ["1", "NaN", "3", "NaN", "NaN", "NaN", "5"]);
+}
+
+#[test]
+fn an_excluded_time_parts_what_is_before_from_what_is_after() {
+    let times: Vec<i64> = (0..6).collect();
+    let matrix = Matrix::new(1, times, vec![0, 0, 0, 0, 0, 1], vec![gauge("a", vec![0.0; 6])]).unwrap();
+    let without = matrix.without(&[(2, 2)]);
+    assert_eq!((without.times(), without.groups()), (&[0, 1, 3, 4, 5][..], &[0, 0, 1, 1, 2][..]));
+}
+
+#[test]
+fn what_is_no_matrix_is_refused() {
+    let new = |step, columns| Matrix::new(step, vec![0, 1], vec![0, 0], columns);
+    let a = || gauge("a", vec![0.0; 2]);
+    assert_eq!(new(0, vec![a()]), Err(MatrixError::Step(0)));
+    assert_eq!(new(1, vec![]), Err(MatrixError::NoColumn));
+    assert_eq!(new(1, vec![a(), a()]), Err(MatrixError::Twice("a".into())));
+    let short = new(1, vec![gauge("b", vec![0.0])]).unwrap_err().to_string();
+    assert!(short.contains("\"b\" has 1 values for 2 rows"), "{short}");
+}

@@ -1,0 +1,92 @@
+//! A model at work over pauses and restarts: whoever reads the rows finds the same incidents, once.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::anomaly::answer::Rows;
+use crate::anomaly::model::{Model, ModelType};
+use crate::anomaly::train::train;
+use crate::anomaly::watching::Watching;
+
+/// A model, and rows that it has not seen: three quarters of an hour of them, a fault of ten minutes, and an hour.
+fn rows() -> (Arc<Model>, Vec<(i64, Vec<f64>)>) {
+    let mut database = Simulated::new(11);
+    let history = database.rows(2 * 5760, Fault::None);
+    let options = Options { model_type: ModelType::Pca, ..quick() };
+    let (model, _) = train(&matrix(&history), &options, &mut |_, _| {}).unwrap();
+    let mut rows = history[history.len() - 400..].to_vec();
+    rows.extend(database.rows(180, Fault::None));
+    rows.extend(database.rows(40, Fault::SequentialScans));
+    rows.extend(database.rows(240, Fault::None));
+    (Arc::new(model), rows)
+}
+
+fn batch(rows: &[(i64, Vec<f64>)]) -> Rows {
+    Rows {
+        times: rows.iter().map(|(time, _)| *time).collect(),
+        columns: (0..NAMES.len()).map(|column| rows.iter().map(|(_, row)| row[column]).collect()).collect(),
+        not_finite: 0,
+    }
+}
+
+fn watching(model: &Arc<Model>, trusted_from: i64) -> Watching {
+    Watching::new("m", model.clone(), Vec::new(), trusted_from)
+}
+
+/// Incidents by name and end, of batches of so many rows.
+fn found(watching: &mut Watching, rows: &[(i64, Vec<f64>)], size: usize) -> Vec<(String, Option<i64>)> {
+    let mut found: Vec<(String, Option<i64>)> = Vec::new();
+    for chunk in rows.chunks(size) {
+        for incident in watching.push(&batch(chunk)).0.incidents {
+            found.retain(|(id, _)| *id != incident.id);
+            found.push((incident.id, incident.until));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_pause_and_a_restart_find_what_a_steady_look_finds() {
+    let (model, rows) = rows();
+    let steady = found(&mut watching(&model, 0), &rows, 1);
+    assert!(!steady.is_empty() && steady.iter().all(|(_, until)| until.is_some()), "{steady:?}");
+    assert_eq!(found(&mut watching(&model, 0), &rows, rows.len()), steady);
+    assert_eq!(found(&mut watching(&model, 0), &rows, 37), steady);
+    // Killed in the middle of the fault, the rows before it are read again.
+    let restarted = found(&mut watching(&model, 0), &rows[150..600], 450);
+    let fault = steady.last().unwrap();
+    assert_eq!(restarted.last().map(|(id, until)| (id, *until)), Some((&fault.0, None)));
+}
+
+#[test]
+fn rows_that_come_again_are_neither_judged_nor_counted() {
+    let (model, rows) = rows();
+    let mut watching = watching(&model, 0);
+    let (first, counted) = watching.push(&batch(&rows));
+    assert!(counted.scored > 800, "{counted:?}");
+    let (again, nothing) = watching.push(&batch(&rows));
+    assert_eq!((nothing.scored, nothing.skipped.len()), (0, 0));
+    assert_eq!((again.score, again.incidents.last()), (first.score, first.incidents.last()));
+}
+
+#[test]
+fn what_ended_before_the_model_knew_its_past_is_not_told() {
+    let (model, rows) = rows();
+    let newest = rows.last().unwrap().0;
+    assert!(found(&mut watching(&model, newest), &rows, rows.len()).is_empty());
+}
+
+#[test]
+fn a_metric_that_went_away_is_stale() {
+    let (model, mut rows) = rows();
+    for (_, row) in rows.iter_mut().rev().take(20) {
+        row[3] = f64::NAN;
+    }
+    let mut watching = watching(&model, 0);
+    let (scoring, _) = watching.push(&batch(&rows));
+    assert_eq!(scoring.stale, ["sessions_active"]);
+    assert!(scoring.constant.contains(&"shared_buffers".to_owned()));
+    let missing: Vec<&str> =
+        NAMES.iter().zip(watching.found()).filter(|(_, found)| !found).map(|((name, _), _)| *name).collect();
+    assert_eq!(missing, ["sessions_active", "replication_lag"]);
+}

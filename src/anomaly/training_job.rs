@@ -1,0 +1,256 @@
+//! The training's Job. It runs as the operator does (its image, its account, its model store), in the operator's own
+//! namespace: what it must read, Secrets of Prometheus and the model store, is the operator's to read, not the user's
+//! pods'. Its name says what it trains, so that it can't run twice.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, Pod, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, ResourceRequirements, Volume,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+/// A training that takes longer has failed: reading two weeks from a slow Prometheus takes minutes, not hours.
+const DEADLINE_SECONDS: i64 = 7200;
+/// A finished Job is kept for a day, for people to look at.
+const KEEP_SECONDS: i32 = 86_400;
+/// The label of a training's Job that names its detector's uid.
+pub const DETECTOR_LABEL: &str = "howdah.dev/detector-uid";
+
+/// What a training's Job is made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Training<'a> {
+    /// Namespace and name of the detector.
+    pub detector: (&'a str, &'a str),
+    /// Its uid.
+    pub uid: &'a str,
+    /// Name of the Job, which is that of the model.
+    pub name: &'a str,
+    /// Resources of its pod.
+    pub resources: Option<&'a ResourceRequirements>,
+}
+
+/// Whether a training's Job can be made after this pod: the reason why not.
+///
+/// # Errors
+/// A sentence when the Job could not write where the operator reads.
+pub fn check(pod: &Pod, store: &str) -> Result<(), String> {
+    let Some(directory) = store.strip_prefix("file://") else { return Ok(()) };
+    let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
+    let mounts = pattern(spec).and_then(|container| container.volume_mounts.as_deref()).unwrap_or_default();
+    let holds = |path: &str| directory == path || directory.starts_with(&format!("{}/", path.trim_end_matches('/')));
+    let mount = mounts.iter().filter(|mount| holds(&mount.mount_path)).max_by_key(|mount| mount.mount_path.len());
+    let volume = mount.and_then(|mount| volumes(spec).iter().find(|volume| volume.name == mount.name));
+    match volume {
+        Some(volume) if volume.persistent_volume_claim.is_some() || volume.host_path.is_some() => Ok(()),
+        _ => Err(format!(
+            "the model store {store} lies in the operator's pod alone, where a training's Job can't write; set \
+             modelStore.persistence.enabled or an s3:// URL"
+        )),
+    }
+}
+
+/// The Job of a training after the operator's own pod.
+///
+/// # Errors
+/// A sentence when the pod says too little.
+pub fn job(training: &Training<'_>, pod: &Pod, store: &str) -> Result<Job, String> {
+    let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
+    let own = pattern(spec).ok_or("the operator's pod has no container")?;
+    let (namespace, name) = training.detector;
+    let labels = labels(training.uid);
+    let container = Container {
+        name: "training".into(),
+        image: own.image.clone(),
+        image_pull_policy: own.image_pull_policy.clone(),
+        args: Some(
+            ["anomaly", "train", "--detector", &format!("{namespace}/{name}"), "--model-name", training.name]
+                .into_iter()
+                .chain(["--model-store", store])
+                .map(str::to_owned)
+                .collect(),
+        ),
+        env: own.env.clone(),
+        env_from: own.env_from.clone(),
+        resources: Some(training.resources.cloned().unwrap_or_else(default_resources)),
+        security_context: own.security_context.clone(),
+        volume_mounts: own.volume_mounts.clone(),
+        ..Container::default()
+    };
+    let spec = PodSpec {
+        restart_policy: Some("Never".into()),
+        service_account_name: spec.service_account_name.clone(),
+        enable_service_links: Some(false),
+        image_pull_secrets: spec.image_pull_secrets.clone(),
+        node_selector: spec.node_selector.clone(),
+        tolerations: spec.tolerations.clone(),
+        affinity: beside(pod, spec),
+        security_context: spec.security_context.clone(),
+        volumes: Some(volumes(spec).iter().filter(|volume| wanted(volume)).cloned().collect()),
+        containers: vec![Container {
+            // The API server adds the account's token to every pod by itself.
+            volume_mounts: container.volume_mounts.map(|mounts| {
+                mounts
+                    .into_iter()
+                    .filter(|mount| volumes(spec).iter().any(|v| v.name == mount.name && wanted(v)))
+                    .collect()
+            }),
+            ..container
+        }],
+        ..PodSpec::default()
+    };
+    Ok(Job {
+        metadata: ObjectMeta {
+            name: Some(training.name.into()),
+            namespace: pod.metadata.namespace.clone(),
+            labels: Some(labels.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            // A second try is the operator's to decide: it knows why the first failed.
+            backoff_limit: Some(0),
+            active_deadline_seconds: Some(DEADLINE_SECONDS),
+            ttl_seconds_after_finished: Some(KEEP_SECONDS),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                spec: Some(spec),
+            },
+            ..JobSpec::default()
+        }),
+        ..Job::default()
+    })
+}
+
+/// The operator's container: the one of that name, else the first.
+fn pattern(spec: &PodSpec) -> Option<&Container> {
+    spec.containers.iter().find(|container| container.name == "operator").or(spec.containers.first())
+}
+
+fn volumes(spec: &PodSpec) -> &[Volume] {
+    spec.volumes.as_deref().unwrap_or_default()
+}
+
+fn wanted(volume: &Volume) -> bool {
+    volume.projected.as_ref().is_none_or(|_| !volume.name.starts_with("kube-api-access-"))
+}
+
+/// A volume that one node mounts at a time can be shared on that node only.
+fn beside(pod: &Pod, spec: &PodSpec) -> Option<Affinity> {
+    let claims = volumes(spec).iter().any(|volume| volume.persistent_volume_claim.is_some());
+    let term =
+        || PodAffinityTerm {
+            topology_key: "kubernetes.io/hostname".into(),
+            label_selector: Some(LabelSelector {
+                // The template's hash differs between two versions that are rolled over.
+                match_labels: pod.metadata.labels.clone().map(|labels| {
+                    labels.into_iter().filter(|(name, _)| name.starts_with("app.kubernetes.io/")).collect()
+                }),
+                ..LabelSelector::default()
+            }),
+            ..PodAffinityTerm::default()
+        };
+    claims.then(|| Affinity {
+        pod_affinity: Some(PodAffinity {
+            required_during_scheduling_ignored_during_execution: Some(vec![term()]),
+            ..PodAffinity::default()
+        }),
+        ..Affinity::default()
+    })
+}
+
+fn labels(uid: &str) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "howdah"),
+        ("app.kubernetes.io/component", "training"),
+        ("app.kubernetes.io/managed-by", "howdah"),
+        (DETECTOR_LABEL, uid),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect()
+}
+
+fn default_resources() -> ResourceRequirements {
+    let quantities = |pairs: &[(&str, &str)]| {
+        Some(pairs.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect())
+    };
+    ResourceRequirements {
+        requests: quantities(&[("cpu", "250m"), ("memory", "512Mi")]),
+        // No CPU limit: a training may use what is idle. 14 days of 100 features every 15 s are 65 MB of numbers, which
+        // exist a few times over while they are scaled.
+        limits: quantities(&[("memory", "2Gi")]),
+        claims: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(models: serde_json::Value) -> Pod {
+        let mut volume = json!({"name": "models"});
+        volume.as_object_mut().unwrap().extend(models.as_object().unwrap().clone());
+        serde_json::from_value(json!({
+            "metadata": {"name": "howdah-1", "namespace": "howdah-system", "labels": {
+                "app.kubernetes.io/name": "howdah", "pod-template-hash": "abc"}},
+            "spec": {
+                "serviceAccountName": "howdah",
+                "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{
+                    "name": "operator", "image": "howdah:1", "args": ["operator"],
+                    "env": [{"name": "AWS_REGION", "value": "eu"}],
+                    "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true},
+                    "ports": [{"containerPort": 8080}], "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080}},
+                    "volumeMounts": [
+                        {"name": "models", "mountPath": "/var/lib/howdah"}, {"name": "tmp", "mountPath": "/tmp"},
+                        {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]
+                }],
+                "volumes": [volume, {"name": "tmp", "emptyDir": {}}, {"name": "kube-api-access-x", "projected": {"sources": []}}]
+            }
+        }))
+        .unwrap()
+    }
+
+    fn claim() -> Pod {
+        pod(json!({"persistentVolumeClaim": {"claimName": "models"}}))
+    }
+
+    #[test]
+    fn a_training_runs_as_the_operator_does() {
+        let training = Training { detector: ("shop", "orders"), uid: "u1", name: "howdah-train-1", resources: None };
+        let job = job(&training, &claim(), "file:///var/lib/howdah").unwrap();
+        assert_eq!(job.metadata.namespace.as_deref(), Some("howdah-system"));
+        let spec = job.spec.unwrap();
+        assert_eq!((spec.backoff_limit, spec.active_deadline_seconds), (Some(0), Some(DEADLINE_SECONDS)));
+        let pod = spec.template.spec.unwrap();
+        assert_eq!(pod.service_account_name.as_deref(), Some("howdah"));
+        assert_eq!(pod.security_context.unwrap().run_as_non_root, Some(true));
+        let container = &pod.containers[0];
+        let expected =
+            "anomaly train --detector shop/orders --model-name howdah-train-1 --model-store file:///var/lib/howdah";
+        assert_eq!(container.args.as_ref().unwrap().join(" "), expected);
+        assert_eq!(container.image.as_deref(), Some("howdah:1"));
+        assert!(container.ports.is_none() && container.liveness_probe.is_none());
+        assert_eq!(container.security_context.as_ref().unwrap().read_only_root_filesystem, Some(true));
+        let mounts: Vec<_> = container.volume_mounts.iter().flatten().map(|mount| mount.name.as_str()).collect();
+        let volumes: Vec<_> = pod.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
+        assert_eq!((mounts, volumes), (vec!["models", "tmp"], vec!["models", "tmp"]));
+        let near =
+            pod.affinity.unwrap().pod_affinity.unwrap().required_during_scheduling_ignored_during_execution.unwrap();
+        let near = near[0].label_selector.as_ref().unwrap().match_labels.as_ref().unwrap();
+        assert_eq!(near.keys().collect::<Vec<_>>(), ["app.kubernetes.io/name"]);
+    }
+
+    #[test]
+    fn a_store_that_the_job_does_not_share_is_refused() {
+        assert_eq!(check(&claim(), "file:///var/lib/howdah"), Ok(()));
+        assert_eq!(check(&pod(json!({"hostPath": {"path": "/x"}})), "file:///var/lib/howdah/models"), Ok(()));
+        assert_eq!(check(&pod(json!({"emptyDir": {}})), "s3://bucket"), Ok(()));
+        for (pod, store) in [(pod(json!({"emptyDir": {}})), "file:///var/lib/howdah"), (claim(), "file:///elsewhere")] {
+            assert!(check(&pod, store).unwrap_err().contains("modelStore.persistence.enabled"));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A model at work: rows in, incidents out. It can be thrown away at any moment: the rows of its memory, read again,
+//! bring it back to where it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::answer::Rows;
+use super::crd::AnomalyDetectorStatus;
+use super::facts::Scoring;
+use super::incident::{ChangeEvent, Incident, Recorder};
+use super::model::Model;
+use super::score::{Scored, Scorer, SkipReason};
+use super::signature::Signature;
+
+/// Contributions of the newest row that are kept.
+const CONTRIBUTIONS: usize = 5;
+/// A feature without a value for so many rows, and at least so long, is stale.
+const STALE_ROWS: i64 = 4;
+const STALE_MS: i64 = 120_000;
+
+/// A model at work.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    /// Name of the model.
+    pub model: String,
+    signatures: Vec<Signature>,
+    scorer: Scorer,
+    recorder: Recorder,
+    /// Incidents that ended before this are not told of: the model had not yet read all the rows that it compares with.
+    trusted_from: i64,
+    /// The newest row; none before the first.
+    last: Option<i64>,
+    /// When each metric of the model last had a value.
+    last_values: Vec<i64>,
+    newest: Option<Scored>,
+    judged: Option<f64>,
+}
+
+/// Rows of a batch, by what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Rows that were scored.
+    pub scored: u64,
+    /// Rows that were not, by reason.
+    pub skipped: BTreeMap<String, u64>,
+}
+
+impl Watching {
+    /// Begins with nothing known of the past. The signatures stand beside those of the model. Incidents that ended before
+    /// `trusted_from` (milliseconds since 1970) are none.
+    pub fn new(name: &str, model: Arc<Model>, signatures: Vec<Signature>, trusted_from: i64) -> Self {
+        let scorer = Scorer::new(model.clone());
+        let known = model.signatures.iter().chain(&signatures).cloned().collect();
+        let recorder = Recorder::new(model.alarm.clone(), scorer.names(), known);
+        let last_values = vec![i64::MIN; model.metrics.len()];
+        let model = name.to_owned();
+        Self { model, signatures, scorer, recorder, trusted_from, last: None, last_values, newest: None, judged: None }
+    }
+
+    /// It is this model with these signatures.
+    pub fn is(&self, model: &str, signatures: &[Signature]) -> bool {
+        self.model == model && self.signatures == signatures
+    }
+
+    /// The newest row, in milliseconds since 1970.
+    pub fn last(&self) -> Option<i64> {
+        self.last
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        self.scorer.model()
+    }
+
+    /// Something changed beside the metrics.
+    pub fn note(&mut self, change: ChangeEvent) {
+        self.recorder.note(change);
+    }
+
+    /// Judges the next rows, whose columns are the model's metrics. Rows that are not later than the newest are passed
+    /// over.
+    pub fn push(&mut self, rows: &Rows) -> (Scoring, Counted) {
+        let (mut incidents, mut counted): (Vec<Incident>, _) = (Vec::new(), Counted::default());
+        for (row, time) in rows.times.iter().enumerate() {
+            if self.last.is_some_and(|last| *time <= last) {
+                continue;
+            }
+            self.last = Some(*time);
+            let raw: Vec<f64> = rows.columns.iter().map(|column| column[row]).collect();
+            for (last, _) in self.last_values.iter_mut().zip(&raw).filter(|(_, value)| !value.is_nan()) {
+                *last = *time;
+            }
+            let scored = self.scorer.push(*time, &raw);
+            self.recorder.push(&scored);
+            match &scored.skipped {
+                Some(reason) => *counted.skipped.entry(format!("{reason:?}")).or_default() += 1,
+                None => counted.scored += 1,
+            }
+            self.judged = scored.score.or(self.judged);
+            self.newest = Some(scored);
+            keep(&mut incidents, self.recorder.incident());
+        }
+        keep(&mut incidents, self.recorder.incident());
+        incidents.retain(|incident| incident.until.is_none_or(|until| until >= self.trusted_from));
+        (self.scoring(incidents), counted)
+    }
+
+    fn scoring(&self, incidents: Vec<Incident>) -> Scoring {
+        let model = self.model();
+        let name = |index: usize| model.metrics[index].0.clone();
+        let time = self.last.unwrap_or_default();
+        let stale_before = time - STALE_MS.max(STALE_ROWS * model.pipeline.step_ms);
+        let known = model.pipeline.used.iter().copied().chain(model.constants.iter().map(|constant| constant.index));
+        let newest = self.newest.as_ref();
+        Scoring {
+            time,
+            score: self.judged,
+            skipped: newest.and_then(|scored| scored.skipped).map(|reason: SkipReason| format!("{reason:?}")),
+            alarm: self.recorder.state(),
+            incidents,
+            contributions: newest
+                .map(|scored| scored.contributions.iter().take(CONTRIBUTIONS).cloned().collect())
+                .unwrap_or_default(),
+            constant: model.constants.iter().map(|constant| name(constant.index)).collect(),
+            stale: known.filter(|index| self.last_values[*index] < stale_before).map(name).collect(),
+        }
+    }
+
+    /// Features with a value lately.
+    pub fn found(&self) -> Vec<bool> {
+        let since = self.last.unwrap_or_default() - STALE_MS.max(STALE_ROWS * self.model().pipeline.step_ms);
+        self.last_values.iter().map(|last| *last >= since).collect()
+    }
+}
+
+/// What people labelled, as the recorder wants it.
+pub fn signatures(status: Option<&AnomalyDetectorStatus>) -> Vec<Signature> {
+    let learnt = status.map(|status| status.signatures.as_slice()).unwrap_or_default();
+    learnt
+        .iter()
+        .map(|learnt| Signature {
+            cause: learnt.cause.clone(),
+            change: learnt.changes.iter().map(|(name, moved)| (name.clone(), moved.0)).collect(),
+            vocabulary: Vec::new(),
+        })
+        .collect()
+}
+
+/// The incident's last word, once.
+fn keep(incidents: &mut Vec<Incident>, incident: Option<&Incident>) {
+    let Some(incident) = incident else { return };
+    match incidents.last_mut() {
+        Some(last) if last.id == incident.id => last.clone_from(incident),
+        _ => incidents.push(incident.clone()),
+    }
+}

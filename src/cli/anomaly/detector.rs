@@ -1,0 +1,295 @@
+//! `howdah anomaly train --detector NAMESPACE/NAME`: trains a detector's model, as its Job executes it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client, ResourceExt};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::anomaly::answer::Rows;
+use crate::anomaly::coincidence;
+use crate::anomaly::crd::{AnomalyDetector, AnomalyDetectorSpec, Backtest, ModelRow, ModelType};
+use crate::anomaly::facts::{SETTLE_MS, Trouble};
+use crate::anomaly::features::{Watched, kind, spec_hash, watched};
+use crate::anomaly::matrix::{Column, Matrix};
+use crate::anomaly::observe::{model_path, trials};
+use crate::anomaly::reason::Reason;
+use crate::anomaly::train::{Options, Summary, TrainError, train};
+use crate::anomaly::training::{TERMINATION_MESSAGE_BYTES, TrainedModel, TrainingResult};
+use crate::anomaly::{alarm, fetch, model};
+use crate::decimal::Decimal;
+use crate::duration;
+use crate::learn::torch::autoencoder;
+use crate::learn::worker::Worker;
+use crate::world::kubernetes::job;
+use crate::world::store::Store;
+
+/// Progress is told at most this often: each time is a write to the API server.
+const TELL_EVERY: Duration = Duration::from_secs(3);
+/// The history may begin this part of the window before the first row of a coarse look at it.
+const COARSE: i64 = 300;
+/// An incident that lasted longer is the new normal, which is to be learnt.
+const SHIFTED_MS: i64 = 48 * 3_600_000;
+
+/// What is trained, and where to.
+#[derive(Debug, Args)]
+pub struct TrainDetector {
+    /// The AnomalyDetector, as NAMESPACE/NAME.
+    #[arg(long)]
+    detector: String,
+    /// Name of the model in the store, which is that of the Job.
+    #[arg(long)]
+    model_name: String,
+    /// Where models are kept: `file:///directory` or `s3://bucket/prefix`.
+    #[arg(long, env = "HOWDAH_MODEL_STORE")]
+    model_store: String,
+    /// The Job's namespace, where progress is told in an annotation of the Job.
+    #[arg(long, env = "POD_NAMESPACE")]
+    job_namespace: Option<String>,
+    /// The file that receives the result.
+    #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
+    termination_log: PathBuf,
+}
+
+/// Trains, stores the model and writes the result. Succeeds if there is a model.
+pub async fn run(arguments: TrainDetector) -> ExitCode {
+    super::super::choose_tls_provider();
+    let result = match trained(&arguments).await {
+        Ok(model) => {
+            println!("{}", model.backtest.message);
+            TrainingResult::Trained(Box::new(model))
+        }
+        Err(Trouble { reason, message }) => {
+            eprintln!("howdah anomaly train: {reason}: {message}");
+            TrainingResult::failed(reason, &message)
+        }
+    };
+    match write(&arguments.termination_log, &result) {
+        Ok(()) if matches!(result, TrainingResult::Trained(_)) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("howdah anomaly train: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn trained(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
+    let broken = |error: anyhow::Error| Trouble::new(Reason::TrainingFailed, format!("{error:#}"));
+    // As the first process of a container it would not be ended by a signal that it does not handle.
+    let mut terminated = signal(SignalKind::terminate()).map_err(|error| broken(error.into()))?;
+    tokio::select! {
+        model = learn(arguments) => model,
+        _ = terminated.recv() => Err(broken(anyhow!("the training was stopped"))),
+    }
+}
+
+async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
+    let broken = |error: anyhow::Error| Trouble::new(Reason::TrainingFailed, format!("{error:#}"));
+    let store = Store::open(&arguments.model_store).map_err(|error| kept(&error))?;
+    let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig");
+    let client = client.map_err(broken)?;
+    let detector = read(&client, &arguments.detector).await.map_err(broken)?;
+    let spec = &detector.spec;
+    let namespace = detector.namespace().unwrap_or_default();
+    let (sender, progress) = watch::channel(format!("{} of rows are read", spec.training.window));
+    let telling =
+        tokio::spawn(tell(client.clone(), arguments.job_namespace.clone(), arguments.model_name.clone(), progress));
+
+    let step = duration::seconds(&spec.step).max(1);
+    let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
+    let features = watched(&spec.features, &spec.prometheus.selector, step).map_err(invalid)?;
+    let access = fetch::source(&client, &namespace, &spec.prometheus).await?;
+    let prometheus = fetch::open(&access)?;
+    let now = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
+    let to = (now - SETTLE_MS).div_euclid(step * 1000) * step * 1000;
+    let window = duration::seconds(&spec.training.window);
+    // Of two weeks without history Prometheus would evaluate every step.
+    let begin = fetch::coarse(&prometheus, &features, to, window).await?.begin().unwrap_or(to);
+    let from = begin.max(to - window * 1000) - window / COARSE * 1000;
+    let from = from.div_euclid(step * 1000) * step * 1000;
+    let rows = fetch::rows(&prometheus, &features, (from, to), step).await?.dense();
+    println!("{} rows of {} features are read", rows.times.len(), features.len());
+    let exclude = excluded(&client, &detector, now).await.map_err(broken)?;
+    let matrix = matrix(rows, &features, step * 1000)?;
+
+    let options = options(spec, exclude);
+    let epochs = options.autoencoder.epochs;
+    let worker = Worker::spawn("training").map_err(|error| broken(error.into()))?;
+    let computed = worker.run(move || {
+        train(&matrix, &options, &mut |epoch, loss| {
+            // Nobody may be left to hear it: that is no reason to stop.
+            let _ = sender.send(format!("epoch {epoch}/{epochs}, loss {loss:.4}"));
+        })
+    });
+    let (model, summary) = computed.await.map_err(|gone| broken(gone.into()))?.map_err(|error| untrained(&error))?;
+    let bytes = model.save().map_err(|error| Trouble::new(Reason::TrainingFailed, error.to_string()))?;
+    let path = model_path(&namespace, &detector.uid().unwrap_or_default(), Some(&arguments.model_name));
+    store.put(&path, bytes).await.map_err(|error| kept(&error))?;
+    telling.abort();
+    Ok(told(spec_hash(spec), &summary))
+}
+
+fn kept(error: &crate::world::store::StoreError) -> Trouble {
+    Trouble::new(Reason::ModelStoreUnavailable, error.to_string())
+}
+
+/// A detector by NAMESPACE/NAME.
+///
+/// # Errors
+/// It does not exist, or the API server does not answer.
+pub(super) async fn read(client: &Client, detector: &str) -> Result<AnomalyDetector> {
+    let (namespace, name) = detector.split_once('/').with_context(|| format!("{detector:?} is not NAMESPACE/NAME"))?;
+    let detectors: Api<AnomalyDetector> = Api::namespaced(client.clone(), namespace);
+    let found = detectors.get_opt(name).await.context("the API server did not answer")?;
+    found.with_context(|| format!("there is no AnomalyDetector {detector}"))
+}
+
+/// Times that are not normal: what the user says, incidents, and the trials of tunings. Milliseconds since 1970.
+async fn excluded(client: &Client, detector: &AnomalyDetector, now: i64) -> Result<Vec<(i64, i64)>> {
+    let ms = |time: &Time| time.0.as_millisecond();
+    let mut ranges: Vec<(i64, i64)> =
+        detector.spec.training.exclude.iter().map(|range| (ms(&range.from), ms(&range.to))).collect();
+    let incidents = detector.status.iter().flat_map(|status| &status.incidents);
+    let incidents = incidents.map(|incident| (ms(&incident.since), incident.until.as_ref().map_or(now, ms)));
+    ranges.extend(incidents.filter(|(from, to)| to - from < SHIFTED_MS));
+    if let Some(instance) = &detector.spec.instance_ref {
+        let namespace = detector.namespace().unwrap_or_default();
+        let trials = trials(client, &namespace, &instance.name).await.context("the tunings' trials can't be read")?;
+        ranges.extend(trials.iter().filter_map(|trial| coincidence::span(trial, now)));
+    }
+    Ok(ranges)
+}
+
+fn matrix(rows: Rows, features: &[Watched], step_ms: i64) -> Result<Matrix, Trouble> {
+    let Rows { times, columns, .. } = rows;
+    let column = |(feature, values): (&Watched, Vec<f64>)| Column {
+        name: feature.name.clone(),
+        kind: kind(feature.kind),
+        values,
+    };
+    let columns = features.iter().zip(columns).map(column).collect();
+    let groups = vec![0; times.len()];
+    Matrix::new(step_ms, times, groups, columns)
+        .map_err(|error| Trouble::new(Reason::TrainingFailed, error.to_string()))
+}
+
+/// The specification as the training wants it.
+fn options(spec: &AnomalyDetectorSpec, exclude: Vec<(i64, i64)>) -> Options {
+    let count = |number: i32| usize::try_from(number).unwrap_or(1);
+    let ms = |text: &str| duration::seconds(text).saturating_mul(1000);
+    let AnomalyDetectorSpec { model, detection, .. } = spec;
+    let defaults = Options::default();
+    Options {
+        model_type: match model.kind {
+            ModelType::Autoencoder => model::ModelType::Autoencoder,
+            ModelType::Pca => model::ModelType::Pca,
+        },
+        autoencoder: autoencoder::Settings {
+            seed: model.seed.unsigned_abs(),
+            hidden: count(model.autoencoder.hidden),
+            bottleneck: count(model.autoencoder.bottleneck),
+            epochs: model.autoencoder.epochs.unsigned_abs(),
+            patience: model.autoencoder.patience.unsigned_abs(),
+        },
+        false_alarms_per_week: detection.false_alarms_per_week.0,
+        alarm: alarm::Settings {
+            of: count(detection.raise.of),
+            at_least: count(detection.raise.at_least),
+            min_duration_ms: ms(&detection.min_duration),
+            cooldown_ms: ms(&detection.cooldown),
+            ..defaults.alarm
+        },
+        exclude,
+        min_history_ms: ms(&spec.training.min_history),
+        ..defaults
+    }
+}
+
+fn untrained(error: &TrainError) -> Trouble {
+    let reason = match error {
+        TrainError::TooLittleHistory { .. } => Reason::TooLittleHistory,
+        TrainError::Constant { .. } => Reason::ConstantHistory,
+        TrainError::Missing(_) => Reason::NoSeries,
+        TrainError::Budget(_) => Reason::InvalidSpecification,
+    };
+    Trouble::new(reason, error.to_string())
+}
+
+fn told(spec_hash: String, summary: &Summary) -> TrainedModel {
+    let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let outcome = &summary.outcome;
+    let days = Decimal::rounded(summary.backtest_days);
+    let held_out = duration::words((summary.backtest_days * 86_400.0) as i64);
+    let message = format!(
+        "would have raised {} alarms in the last {held_out} (principal components: {})",
+        outcome.alarms, summary.pca.alarms
+    );
+    TrainedModel {
+        // To the second, as Kubernetes keeps times.
+        trained_at: Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)),
+        spec_hash,
+        rows: whole(summary.rows_used),
+        rows_left_out: whole(summary.rows_excluded + summary.rows_skipped + summary.rows_trimmed),
+        features: number(summary.metrics_used.len()),
+        loss: Decimal::rounded(outcome.loss),
+        threshold: Decimal::rounded(outcome.threshold.score),
+        threshold_method: format!(
+            "{:?} of {} in {} rows",
+            outcome.threshold.method, outcome.threshold.tail_points, outcome.threshold.scores
+        ),
+        backtest: Backtest { alarms: number(outcome.alarms), days, message },
+        pca: Some(ModelRow { loss: Decimal::rounded(summary.pca.loss), alarms: number(summary.pca.alarms) }),
+    }
+}
+
+/// Tells progress in an annotation of the Job, and on the standard output.
+async fn tell(client: Client, namespace: Option<String>, name: String, mut progress: watch::Receiver<String>) {
+    loop {
+        let began = Instant::now();
+        let text = progress.borrow_and_update().clone();
+        println!("{text}");
+        if let Some(namespace) = &namespace
+            && let Err(error) = job::tell_progress(&client, namespace, &name, &text).await
+        {
+            eprintln!("howdah anomaly train: progress can't be told: {error}");
+        }
+        tokio::time::sleep(TELL_EVERY.saturating_sub(began.elapsed())).await;
+        if progress.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn write(path: &Path, result: &TrainingResult) -> Result<()> {
+    let json = serde_json::to_string(result)?;
+    anyhow::ensure!(
+        json.len() <= TERMINATION_MESSAGE_BYTES,
+        "the result has {} bytes, but a termination message holds {TERMINATION_MESSAGE_BYTES}",
+        json.len()
+    );
+    std::fs::write(path, json).with_context(|| format!("the result can't be written to {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_result_fits_into_a_termination_message() {
+        let longest = usize::try_from(i64::MAX).unwrap();
+        let mut summary = Summary { rows_used: longest, backtest_days: 1234.567, ..Summary::default() };
+        summary.outcome.loss = -123_456_789_012.345;
+        summary.outcome.alarms = longest;
+        let model = told("f".repeat(10), &summary);
+        let directory = tempfile::tempdir().unwrap();
+        write(&directory.path().join("log"), &TrainingResult::Trained(Box::new(model))).unwrap();
+    }
+}

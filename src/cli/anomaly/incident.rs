@@ -1,0 +1,116 @@
+//! `howdah anomaly explain NAMESPACE/NAME`: draws an incident of a detector. It reads the model store and Prometheus, so it
+//! is run where both are in reach: in the operator's pod.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use kube::{Client, ResourceExt};
+
+use super::detector::read;
+use crate::anomaly::crd::{AnomalyDetector, IncidentStatus};
+use crate::anomaly::drawing;
+use crate::anomaly::facts::SETTLE_MS;
+use crate::anomaly::features::{metrics, watched};
+use crate::anomaly::fetch;
+use crate::anomaly::incident::{Incident, Recorder};
+use crate::anomaly::model::Model;
+use crate::anomaly::observe::model_path;
+use crate::anomaly::score::{Scored, Scorer};
+use crate::anomaly::sentence;
+use crate::anomaly::watching::signatures;
+use crate::duration;
+use crate::world::store::Store;
+
+/// Rows after an incident's end that are drawn, in milliseconds.
+const AFTER_MS: i64 = 1_800_000;
+
+/// Whose incident is drawn. Which one, and where to, the arguments say that files have, too.
+#[derive(Debug, Args)]
+pub struct ExplainDetector {
+    /// The AnomalyDetector, as NAMESPACE/NAME.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    detector: String,
+    /// Where models are kept: `file:///directory` or `s3://bucket/prefix`.
+    #[arg(long, env = "HOWDAH_MODEL_STORE")]
+    model_store: String,
+    /// Base URL of Prometheus, where it is not the specification's from here.
+    #[arg(long)]
+    prometheus: Option<String>,
+}
+
+/// Prints the incident and draws it.
+///
+/// # Errors
+/// What could not be read, in a sentence.
+pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path) -> Result<()> {
+    super::super::choose_tls_provider();
+    let store = Store::open(&arguments.model_store)?;
+    let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig")?;
+    let detector = read(&client, &arguments.detector).await?;
+    let wanted = find(&detector, incident)?;
+    let model = detector.status.as_ref().and_then(|status| status.model.as_ref());
+    let model = model.with_context(|| format!("{} has no model yet", arguments.detector))?;
+    let namespace = detector.namespace().unwrap_or_default();
+    let path = model_path(&namespace, &detector.uid().unwrap_or_default(), Some(&model.name));
+    let bytes = store.get(&path).await?.with_context(|| format!("the model store has nothing at {path}"))?;
+    let mut scorer = Scorer::new(Arc::new(Model::load(&bytes)?));
+
+    let spec = &detector.spec;
+    let step = duration::seconds(&spec.step).max(1);
+    let features = watched(&spec.features, &spec.prometheus.selector, step).map_err(anyhow::Error::msg)?;
+    scorer.model().check(&metrics(&features))?;
+    let mut access = fetch::source(&client, &namespace, &spec.prometheus).await?;
+    access.url = arguments.prometheus.unwrap_or(access.url);
+    let prometheus = fetch::open(&access)?;
+    let now = prometheus.now().await.map_err(|error| fetch::trouble(&error))? - SETTLE_MS;
+    let begin = wanted.since.0.as_millisecond();
+    let end = wanted.until.as_ref().map_or(now, |until| (until.0.as_millisecond() + AFTER_MS).min(now));
+    let aligned = |time: i64| time.div_euclid(step * 1000) * step * 1000;
+    let range = (aligned(begin - scorer.memory_ms()), aligned(end));
+    let rows = fetch::rows(&prometheus, &features, range, step).await?;
+
+    let settings = scorer.model().alarm.clone();
+    let known = scorer.model().signatures.iter().cloned().chain(signatures(detector.status.as_ref())).collect();
+    let mut recorder = Recorder::new(settings, scorer.names(), known);
+    let mut found = None;
+    let mut judged: Vec<Scored> = Vec::new();
+    for (row, time) in rows.times.iter().enumerate() {
+        let raw: Vec<f64> = rows.columns.iter().map(|column| column[row]).collect();
+        let scored = scorer.push(*time, &raw);
+        recorder.push(&scored);
+        judged.push(scored);
+        // Of several the one that the status speaks of: it began then, or stands since before.
+        if let Some(incident) = recorder.incident().filter(|incident| incident.since >= begin - 1000) {
+            let same = |kept: &Incident| kept.id == incident.id;
+            if found.as_ref().is_none_or(same) {
+                found = Some(incident.clone());
+            }
+        }
+    }
+    let incident = found.with_context(|| {
+        format!("the rows of {} in Prometheus no longer show incident {}", arguments.detector, wanted.id)
+    })?;
+    // The picture itself may go to the standard output, out of a pod.
+    eprintln!("{}", sentence::incident(&incident, range.1));
+    for what in &wanted.coincidences {
+        eprintln!("coincides: {what}");
+    }
+    std::fs::write(out, drawing::svg(&incident, &judged))
+        .with_context(|| format!("{} can't be written", out.display()))?;
+    eprintln!("picture: {}", out.display());
+    Ok(())
+}
+
+fn find<'a>(detector: &'a AnomalyDetector, id: Option<&str>) -> Result<&'a IncidentStatus> {
+    let incidents = detector.status.as_ref().map(|status| status.incidents.as_slice()).unwrap_or_default();
+    let known = || incidents.iter().map(|incident| incident.id.as_str()).collect::<Vec<_>>().join(", ");
+    match id {
+        Some(id) => incidents
+            .iter()
+            .find(|incident| incident.id == id)
+            .with_context(|| format!("there is no incident {id}; there are: {}", known())),
+        None => incidents.first().context("the detector has no incident: there is nothing to draw"),
+    }
+}

@@ -1,0 +1,307 @@
+//! A detector from its first look to an alarm and back: a real Prometheus with eight hours of history, the training as a
+//! process of its own, and an API server that keeps a few objects.
+
+mod cluster;
+mod history;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use howdah::anomaly::crd::{AnomalyDetector, State, TrainingState};
+use howdah::anomaly::decide::{Decision, Step};
+use howdah::anomaly::observe::{Anomaly, Memory, Surroundings};
+use howdah::control::conditions;
+use howdah::control::metrics::Metrics;
+use howdah::control::room::{Report, Room};
+use howdah::control::status::to_write;
+use howdah::learn::worker::Worker;
+use howdah::world::store::Store;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use cluster::Cluster;
+use history::Prometheus;
+
+/// The operator's memory, its model store and what it sees.
+struct Operator {
+    room: Anomaly,
+    cluster: Cluster,
+    models: TempDir,
+}
+
+impl Operator {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let cluster = Cluster::start().await;
+        let models = TempDir::new().unwrap();
+        let room = Anomaly(Self::surroundings(&cluster, models.path()));
+        Self { room, cluster, models }
+    }
+
+    fn surroundings(cluster: &Cluster, models: &Path) -> Surroundings {
+        let store_url = format!("file://{}", models.display());
+        Surroundings {
+            client: cluster.client(),
+            store: Arc::new(Store::open(&store_url).unwrap()),
+            store_url,
+            worker: Worker::spawn("scorer").unwrap(),
+            metrics: Arc::new(Metrics::default()),
+            own_pod: Some(("howdah-system".into(), "howdah-0".into())),
+            memory: Arc::new(Memory::default()),
+        }
+    }
+
+    /// The process is killed, and another one starts.
+    fn restart(&mut self) {
+        self.room = Anomaly(Self::surroundings(&self.cluster, self.models.path()));
+    }
+
+    /// One reconcile, as the loop does it.
+    async fn look(&self) -> (Decision, Report, bool) {
+        let object = Arc::new(self.detector());
+        let facts = self.room.observe(object.clone()).await;
+        let decision = Anomaly::decide(&facts);
+        let outcome = self.room.act(object, &decision).await;
+        let report = Anomaly::report(&facts, &decision, &outcome);
+        let seen = report.seen.clone().unwrap_or_default();
+        let written = report.status.clone().and_then(|status| to_write(&seen, status, Timestamp::now()));
+        if let Some(status) = &written {
+            self.cluster.set_status(status.clone());
+        }
+        (decision, report, written.is_some())
+    }
+
+    fn detector(&self) -> AnomalyDetector {
+        serde_json::from_value(self.cluster.detector()).unwrap()
+    }
+
+    fn condition(&self, kind: &str) -> String {
+        let status = self.detector().status.unwrap();
+        let found = conditions::find(&status.conditions, kind).unwrap_or_else(|| panic!("there is no {kind}"));
+        format!("{} {}: {}", found.status, found.reason, found.message)
+    }
+
+    /// Runs the Job as a kubelet would: its own arguments, in a process of its own.
+    fn run_job(&self) -> Value {
+        let job = self.cluster.job().expect("a Job was made");
+        let container = &job["spec"]["template"]["spec"]["containers"][0];
+        let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
+        let log = self.models.path().join("termination-log");
+        let output = Command::new(env!("CARGO_BIN_EXE_howdah"))
+            .args(&arguments)
+            .arg("--termination-log")
+            .arg(&log)
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .env("POD_NAMESPACE", "howdah-system")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let message = fs::read_to_string(&log).unwrap_or_else(|error| panic!("{error}: {said}"));
+        fs::remove_file(&log).unwrap();
+        assert!(message.len() <= 4096);
+        self.cluster.end_job(&message, output.status.success());
+        serde_json::from_str(&message).unwrap()
+    }
+
+    fn models_kept(&self) -> usize {
+        let mut folders = vec![self.models.path().to_owned()];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                if entry.path().is_dir() { folders.push(entry.path()) } else { files += 1 }
+            }
+        }
+        files
+    }
+}
+
+fn spec(prometheus: &Prometheus, receivers: &str) -> Value {
+    let began = prometheus.fault_began;
+    let at = |second: i64| Timestamp::from_second(second).unwrap().to_string();
+    json!({
+        "instanceRef": {"name": "shop"},
+        "prometheus": {"url": prometheus.url, "selector": {"instance": "shop"}},
+        "features": {"packs": ["PostgresExporter"]},
+        "step": "15s",
+        // The fault is no history of normal behaviour.
+        "training": {"window": "14d", "minHistory": "2h", "exclude": [{"from": at(began - 60), "to": at(began + 86_400)}]},
+        "model": {"type": "Autoencoder", "seed": 7, "autoencoder": {"hidden": 24, "bottleneck": 4, "epochs": 40, "patience": 10}},
+        "detection": {"minDuration": "30s"},
+        "mode": "Alert",
+        "notify": {"alertmanager": {"url": receivers}, "webhook": {"url": format!("{receivers}/hook")}},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detector_learns_alarms_survives_and_goes() {
+    let mut operator = Operator::start().await;
+    let mut prometheus = Prometheus::start().await;
+    operator.cluster.create(spec(&prometheus, &operator.cluster.receivers()));
+
+    // It is trained: recorded as due, then the Job, whose name the record has.
+    let (finalizer, ..) = operator.look().await;
+    assert_eq!(finalizer.steps, [Step::AddFinalizer]);
+    operator.look().await;
+    let due = operator.detector().status.unwrap().training.unwrap();
+    assert_eq!((due.state, operator.cluster.job()), (TrainingState::Due, None), "{}", operator.condition("Ready"));
+    operator.restart();
+    operator.look().await;
+    assert_eq!(operator.cluster.job().unwrap()["metadata"]["name"], json!(due.job));
+    let result = operator.run_job();
+    assert!(result["trained"]["rows"].as_i64().unwrap() > 1000, "{result}");
+    operator.look().await;
+    assert!(operator.condition("Trained").starts_with("True Trained"), "{}", operator.condition("Trained"));
+    assert!(
+        operator.cluster.progress().is_some_and(|text| text.contains("epoch")),
+        "{:?}",
+        operator.cluster.progress()
+    );
+
+    // The fault is found in the rows that were read back, told once, and to everyone.
+    let (_, report, _) = operator.look().await;
+    assert!(operator.condition("Scoring").starts_with("True"), "{}", operator.condition("Scoring"));
+    let status = operator.detector().status.unwrap();
+    let open = status.incidents.iter().find(|incident| incident.until.is_none());
+    let incident = open.unwrap_or_else(|| panic!("no incident: {}", operator.condition("Anomalous")));
+    // A threshold from a few hours may raise a false alarm shortly before, which then goes on.
+    let late = incident.since.0.as_second() - prometheus.fault_began;
+    assert!(late <= 60, "{late} s late: {}", incident.message);
+    let metrics: Vec<&str> = incident.contributors.iter().map(|one| one.metric.as_str()).collect();
+    let evidence = ["seq_tup_read", "idx_scan"];
+    assert!(metrics.iter().take(3).any(|name| evidence.contains(name)), "{metrics:?}: {}", incident.message);
+    assert!(incident.coincidences.iter().any(|what| what.contains("work_mem=64MB")), "{:?}", incident.coincidences);
+    let told: Vec<&str> = report.events.iter().map(|(reason, ..)| *reason).collect();
+    assert_eq!(told.iter().filter(|reason| **reason == "AnomalyDetected").count(), 1, "{told:?}");
+    let incidents = status.incidents.len();
+    let features = status.features.unwrap();
+    assert!(
+        features.constant.contains(&"shared_buffers".to_owned()) && features.missing.contains(&"deadlocks".to_owned())
+    );
+    let alert = operator.cluster.received("/api/v2/alerts").pop().unwrap();
+    assert_eq!(
+        (alert[0]["labels"]["alertname"].as_str(), alert[0]["labels"]["detector"].as_str()),
+        (Some("HowdahAnomaly"), Some("orders"))
+    );
+    assert_eq!(operator.cluster.received("/hook").pop().unwrap()["state"], "Firing");
+    let text = operator.room.0.metrics.text().unwrap();
+    assert!(
+        text.contains("howdah_anomaly_state{namespace=\"shop\",detector=\"orders\",state=\"Anomalous\"} 1"),
+        "{text}"
+    );
+
+    // People look rather than read.
+    let picture = operator.models.path().join("incident.svg");
+    let store = format!("file://{}", operator.models.path().display());
+    let kubeconfig = operator.cluster.kubeconfig();
+    let drawn = howdah(
+        &["anomaly", "explain", "shop/orders", "--model-store", &store, "--incident", &incident.id, "--out"],
+        &[&picture],
+        Some(&kubeconfig),
+    );
+    assert!(drawn.contains("Anomaly ") && drawn.contains("idx_scan"), "{drawn}");
+    assert!(fs::read_to_string(&picture).unwrap().contains("<svg"));
+    fs::remove_file(picture).unwrap();
+
+    // Killed, it sees the same and tells nothing twice; the same row again writes nothing.
+    operator.restart();
+    let (_, report, _) = operator.look().await;
+    assert!(report.events.is_empty(), "{:?}", report.events);
+    assert_eq!(operator.detector().status.unwrap().incidents.len(), incidents);
+    assert_eq!(operator.cluster.received("/hook").len(), 1);
+    let (decision, _, written) = operator.look().await;
+    assert!(decision.steps.is_empty() && !written);
+
+    // Blind, it says so, and the incident stays.
+    prometheus.stop();
+    operator.look().await;
+    assert!(operator.condition("DataAvailable").starts_with("False PrometheusUnreachable"));
+    assert!(operator.condition("Anomalous").starts_with("True AnomalyDetected"));
+    let text = operator.room.0.metrics.text().unwrap();
+    assert!(!text.contains("howdah_anomaly_score{"), "{text}");
+
+    // Deleted, it resolves what it told of and leaves nothing.
+    operator.cluster.delete();
+    operator.look().await;
+    assert_eq!(operator.cluster.received("/hook").pop().unwrap()["state"], "Resolved");
+    assert_eq!((operator.models_kept(), operator.detector().metadata.finalizers), (0, Some(vec![])));
+    assert!(!operator.room.0.metrics.text().unwrap().contains("orders"));
+}
+
+/// Runs a command of howdah to its end.
+fn howdah(arguments: &[&str], files: &[&Path], kubeconfig: Option<&Path>) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_howdah"));
+    command.args(arguments).args(files);
+    if let Some(path) = kubeconfig {
+        command.env("KUBECONFIG", path);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    format!("{}{said}", String::from_utf8_lossy(&output.stdout))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_fetched_train_without_a_cluster() {
+    let prometheus = Prometheus::start().await;
+    let directory = TempDir::new().unwrap();
+    let (rows, model) = (directory.path().join("rows.csv"), directory.path().join("model"));
+    let from = Timestamp::from_second(prometheus.fault_began - 3 * 3600).unwrap().to_string();
+    let to = Timestamp::from_second(prometheus.fault_began - 60).unwrap().to_string();
+    let fetch = ["anomaly", "fetch", "--prometheus", &prometheus.url, "--pack", "PostgresExporter"];
+    let range = ["--selector", "instance=shop", "--from", &from, "--to", &to, "--output"];
+    let fetched = howdah(&[fetch.as_slice(), range.as_slice()].concat(), &[&rows], None);
+    assert!(fetched.contains("rows of 12 features") && fetched.contains("deadlocks"), "{fetched}");
+    let header = fs::read_to_string(&rows).unwrap().lines().next().unwrap().to_owned();
+    assert!(
+        header.starts_with("time,")
+            && header.contains("xact_commit:counter,")
+            && header.contains("shared_buffers:config"),
+        "{header}"
+    );
+    let train = ["anomaly", "train", "--model", "pca", "--input"];
+    let trained = howdah(&train, &[&rows, Path::new("--output"), &model], None);
+    assert!(trained.contains("11 metrics are features") && trained.contains("shared_buffers"), "{trained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_model_is_trained_anew_and_a_secret_that_is_missing_is_told() {
+    let operator = Operator::start().await;
+    let prometheus = Prometheus::start().await;
+    let mut spec = spec(&prometheus, &operator.cluster.receivers());
+    spec["model"] = json!({"type": "PCA"});
+    spec["training"]["minHistory"] = json!("24h");
+    operator.cluster.create(spec.clone());
+    operator.look().await;
+    operator.look().await;
+    let early = operator.condition("Ready");
+    assert!(early.starts_with("False TooLittleHistory") && early.contains("wait 16 h longer"), "{early}");
+    spec["training"]["minHistory"] = json!("2h");
+    operator.cluster.set_spec(spec.clone());
+    for _ in 0..2 {
+        operator.look().await;
+    }
+    operator.run_job();
+    operator.look().await;
+    operator.look().await;
+    assert!(operator.condition("Ready").starts_with("True Scoring"), "{}", operator.condition("Ready"));
+
+    let status = operator.detector().status.unwrap();
+    let path = format!("anomaly/shop/{}/{}", cluster::UID, status.model.unwrap().name);
+    fs::write(operator.models.path().join(path), b"no model").unwrap();
+    let mut restarted = operator;
+    restarted.restart();
+    restarted.look().await;
+    assert!(restarted.condition("Scoring").starts_with("False ModelUnusable"), "{}", restarted.condition("Scoring"));
+    assert_eq!(restarted.detector().status.unwrap().training.unwrap().state, TrainingState::Due);
+
+    spec["prometheus"]["secretRef"] = json!({"name": "absent"});
+    restarted.cluster.set_spec(spec);
+    restarted.look().await;
+    let told = restarted.condition("DataAvailable");
+    assert!(told.starts_with("False SecretMissing") && told.contains("Secret shop/absent does not exist"), "{told}");
+    // That nothing is seen any more is no sign of health.
+    assert_eq!(restarted.detector().status.unwrap().state, Some(State::Anomalous));
+}
