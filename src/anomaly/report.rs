@@ -1,5 +1,7 @@
 //! What a detector's status says.
 
+use std::time::Duration;
+
 use super::act::Outcome;
 use super::crd::{AnomalyDetectorStatus, IncidentStatus};
 use super::decide::{Decision, Step};
@@ -7,6 +9,9 @@ use super::facts::{Facts, Trouble};
 use super::reason::Reason;
 use crate::control::conditions::condition;
 use crate::control::room::Report;
+
+/// How soon a step that failed is tried again, at the earliest.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Says what was decided and what became of it.
 pub fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
@@ -44,7 +49,8 @@ pub fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
         seen: Some(serde_json::to_value(&facts.detector.status).unwrap_or_default()),
         headline: Some(headline),
         events: events(&before, &status),
-        next: decision.next,
+        // What failed is tried again, but not at once: rows go on all the same.
+        next: if outcome.failed.is_empty() { decision.next } else { decision.next.max(RETRY) },
         backoff: release.is_some() && !released,
     }
 }

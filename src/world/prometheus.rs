@@ -12,8 +12,9 @@ use super::http::{Access, chain};
 
 /// The server refuses a range of more points (11,000 of them); a little less keeps off its rounding.
 const MOST_POINTS: i64 = 10_000;
-/// Points of all series in one answer, so that memory stays bounded whatever the range is.
-const MOST_SAMPLES: i64 = 200_000;
+/// Points of all series in one answer, so that memory stays bounded whatever the range is, and a busy server, which was
+/// seen to take 10 ms for a row of a hundred features, answers in time.
+const MOST_SAMPLES: i64 = 50_000;
 /// Tries of a request that may pass by itself, and the wait after the first of them, which doubles.
 const TRIES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(300);

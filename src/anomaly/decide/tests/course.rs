@@ -84,7 +84,8 @@ fn a_failed_training_is_tried_again_after_a_while_under_another_name() {
 fn a_quota_that_refuses_the_job_leaves_the_training_due() {
     let mut facts = untrained(json!({}));
     look(&mut facts);
-    looked(&mut facts, &[|step| matches!(step, Step::StartTraining { .. })]);
+    let (_, report) = looked(&mut facts, &[|step| matches!(step, Step::StartTraining { .. })]);
+    assert!(report.next >= Duration::from_secs(5), "{:?}", report.next);
     assert_eq!((training(&facts).0, condition(&facts, "Ready").as_str()), (TrainingState::Due, "False StepFailed"));
     facts.trainer = Err(Trouble::new(Reason::TrainerUnknown, "no pod"));
     look(&mut facts);
