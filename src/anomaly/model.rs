@@ -1,10 +1,9 @@
 //! What a training leaves behind, and its one file: safetensors with the weights as tensors and everything else in the
 //! header. A file of another version, of other metrics, or with a single wrong byte is refused.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
+use safetensors::tensor::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -18,6 +17,7 @@ use super::threshold::Threshold;
 use super::train::Summary;
 use super::watch::Constant;
 use crate::learn::dense::{Dense, Layer};
+use crate::learn::numbers::Numbers;
 
 /// Version of the file. One that is newer is refused; so is an older one, since training anew is cheap.
 const VERSION: u32 = 1;
@@ -171,10 +171,10 @@ impl Model {
         let content = serde_json::to_string(&content).map_err(|error| unwritten(error.to_string()))?;
         let mut tensors = Vec::new();
         for (index, layer) in self.network.layers.iter().enumerate() {
-            tensors.push((format!("{index}.weight"), Stored::new(&layer.weights)));
-            tensors.push((format!("{index}.bias"), Stored::new(&layer.bias)));
+            tensors.push((format!("{index}.weight"), Numbers::new(vec![layer.weights.len()], &layer.weights)));
+            tensors.push((format!("{index}.bias"), Numbers::new(vec![layer.bias.len()], &layer.bias)));
         }
-        let digest = digest(&content, tensors.iter().map(|(_, tensor)| tensor.bytes.as_slice()));
+        let digest = digest(&content, tensors.iter().map(|(_, tensor)| tensor.bytes()));
         let header = HashMap::from([(CONTENT.to_owned(), digest + &content)]);
         serialize(tensors, &Some(header)).map_err(|error| unwritten(error.to_string()))
     }
@@ -235,36 +235,6 @@ impl Model {
             signatures: read.signatures,
             summary: read.summary,
         })
-    }
-}
-
-/// Numbers as a flat tensor.
-struct Stored {
-    shape: [usize; 1],
-    bytes: Vec<u8>,
-}
-
-impl Stored {
-    fn new(numbers: &[f32]) -> Self {
-        Self { shape: [numbers.len()], bytes: numbers.iter().flat_map(|number| number.to_le_bytes()).collect() }
-    }
-}
-
-impl View for Stored {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
     }
 }
 

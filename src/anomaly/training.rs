@@ -7,8 +7,6 @@ use super::crd::{Backtest, ModelRow, ModelStatus};
 use super::reason::Reason;
 use crate::decimal::Decimal;
 
-/// Kubernetes keeps this much of a termination message.
-pub const TERMINATION_MESSAGE_BYTES: usize = 4096;
 /// Characters of a message that are kept: even if each is escaped in JSON, the whole stays within the bound.
 const MESSAGE_CHARACTERS: usize = 600;
 
@@ -95,6 +93,7 @@ impl TrainedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::job::TERMINATION_MESSAGE_BYTES;
 
     #[test]
     fn the_longest_failure_fits_into_a_termination_message() {

@@ -1,11 +1,12 @@
 //! `howdah benchmark`: one benchmark run, as the benchmark's Job executes it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::termination;
 use crate::postgres::uri::Uri;
 use crate::tuning::benchmark::BenchmarkRequest;
 use crate::tuning::measure::{Progress, Second, measure};
@@ -28,9 +29,6 @@ pub struct Args {
     termination_log: PathBuf,
 }
 
-/// Kubernetes keeps this much of a termination message.
-const TERMINATION_MESSAGE_BYTES: usize = 4096;
-
 /// Characters of a failure's message that are kept: even if each is escaped in JSON, the message stays within the bound.
 const FAILURE_CHARACTERS: usize = 600;
 
@@ -50,7 +48,7 @@ pub async fn run(args: Args) -> ExitCode {
             ExitCode::FAILURE
         }
     };
-    match write(&args.termination_log, &result) {
+    match termination::write(&args.termination_log, &result) {
         Ok(()) => code,
         Err(error) => {
             eprintln!("howdah benchmark: {error:#}");
@@ -96,20 +94,11 @@ fn failure(message: &str) -> BenchmarkResult {
     BenchmarkResult::Failed { message: message.chars().take(FAILURE_CHARACTERS).collect() }
 }
 
-fn write(path: &Path, result: &BenchmarkResult) -> Result<()> {
-    let json = serde_json::to_string(result)?;
-    anyhow::ensure!(
-        json.len() <= TERMINATION_MESSAGE_BYTES,
-        "the result has {} bytes, but a termination message holds {TERMINATION_MESSAGE_BYTES}",
-        json.len()
-    );
-    std::fs::write(path, json).with_context(|| format!("the result can't be written to {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decimal::Decimal;
+    use crate::kubernetes::job::TERMINATION_MESSAGE_BYTES;
     use crate::tuning::state::{Activity, Context, FEATURES, vector};
 
     #[test]
@@ -145,9 +134,9 @@ mod tests {
     fn what_does_not_fit_is_not_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        assert!(write(&path, &BenchmarkResult::Failed { message: "x".repeat(5000) }).is_err());
+        assert!(termination::write(&path, &BenchmarkResult::Failed { message: "x".repeat(5000) }).is_err());
         assert!(!path.exists());
-        write(&path, &failure("broken")).unwrap();
+        termination::write(&path, &failure("broken")).unwrap();
         assert_eq!(std::fs::read_to_string(path).unwrap(), r#"{"failed":{"message":"broken"}}"#);
     }
 }

@@ -9,6 +9,7 @@ pub mod operator;
 pub mod plugin;
 pub mod probe;
 pub mod reference;
+mod termination;
 pub mod tune;
 
 use std::process::ExitCode;

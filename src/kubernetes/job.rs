@@ -4,6 +4,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
+/// Kubernetes keeps this much of a termination message.
+pub const TERMINATION_MESSAGE_BYTES: usize = 4096;
+
 /// The annotation in which a Job tells how far it is.
 pub const PROGRESS_ANNOTATION: &str = "howdah.dev/progress";
 

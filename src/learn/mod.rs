@@ -4,6 +4,7 @@ pub mod dense;
 pub mod gaussian;
 pub mod lhs;
 pub mod normaliser;
+pub mod numbers;
 pub mod rng;
 pub mod torch;
 pub mod worker;

@@ -1,6 +1,6 @@
 //! `howdah anomaly train --detector NAMESPACE/NAME`: trains a detector's model, as its Job executes it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,9 @@ use crate::anomaly::matrix::{Column, Matrix};
 use crate::anomaly::observe::{model_path, trials};
 use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
-use crate::anomaly::training::{TERMINATION_MESSAGE_BYTES, TrainedModel, TrainingResult};
+use crate::anomaly::training::{TrainedModel, TrainingResult};
 use crate::anomaly::{alarm, fetch, model};
+use crate::cli::termination;
 use crate::decimal::Decimal;
 use crate::duration;
 use crate::learn::torch::autoencoder;
@@ -70,7 +71,7 @@ pub async fn run(arguments: TrainDetector) -> ExitCode {
             TrainingResult::failed(reason, &message)
         }
     };
-    match write(&arguments.termination_log, &result) {
+    match termination::write(&arguments.termination_log, &result) {
         Ok(()) if matches!(result, TrainingResult::Trained(_)) => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => {
@@ -268,16 +269,6 @@ async fn tell(client: Client, namespace: Option<String>, name: String, mut progr
     }
 }
 
-fn write(path: &Path, result: &TrainingResult) -> Result<()> {
-    let json = serde_json::to_string(result)?;
-    anyhow::ensure!(
-        json.len() <= TERMINATION_MESSAGE_BYTES,
-        "the result has {} bytes, but a termination message holds {TERMINATION_MESSAGE_BYTES}",
-        json.len()
-    );
-    std::fs::write(path, json).with_context(|| format!("the result can't be written to {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +281,6 @@ mod tests {
         summary.outcome.alarms = longest;
         let model = told("f".repeat(10), &summary);
         let directory = tempfile::tempdir().unwrap();
-        write(&directory.path().join("log"), &TrainingResult::Trained(Box::new(model))).unwrap();
+        termination::write(&directory.path().join("log"), &TrainingResult::Trained(Box::new(model))).unwrap();
     }
 }

@@ -1,36 +1,14 @@
 //! Tensors and a text as bytes, in the safetensors format: a header that names shapes, then the numbers.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
+use safetensors::tensor::{Dtype, SafeTensors, serialize};
 use tch::{Kind, Tensor};
+
+use crate::learn::numbers::Numbers;
 
 /// Key of the text in the header's metadata.
 const TEXT: &str = "howdah";
-
-struct Stored {
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for Stored {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
 
 /// Writes named 32-bit tensors and a text.
 ///
@@ -46,7 +24,7 @@ pub fn write(tensors: &[(String, &Tensor)], text: String) -> Result<Vec<u8>, Str
             .try_into()
             .map_err(|error| format!("tensor {name} can't be read: {error}"))?;
         let shape = tensor.size().iter().map(|size| *size as usize).collect();
-        stored.push((name, Stored { shape, bytes: numbers.iter().flat_map(|number| number.to_le_bytes()).collect() }));
+        stored.push((name, Numbers::new(shape, &numbers)));
     }
     serialize(stored, &Some(HashMap::from([(TEXT.to_owned(), text)]))).map_err(|error| error.to_string())
 }
