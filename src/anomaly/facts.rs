@@ -18,21 +18,7 @@ use crate::kubernetes::job::JobFacts;
 pub const SETTLE_MS: i64 = 1500;
 
 /// Why something could not be seen or done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Trouble {
-    /// The word for it.
-    pub reason: Reason,
-    /// What was wrong, where, and what to do, in a sentence.
-    pub message: String,
-}
-
-impl Trouble {
-    /// A trouble with its sentence.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-}
+pub type Trouble = crate::control::reason::Trouble<Reason>;
 
 /// Everything that a detector's decision depends on. Not seeing something is a fact too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,25 @@
 //! One word, five surfaces: a reason is the condition's reason, the Event's, the metric's label, the log's field
 //! and the entry in the docs.
 
+use serde::{Deserialize, Serialize};
+
+/// Why something could not be seen or done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Trouble<Reason> {
+    /// The word for it.
+    pub reason: Reason,
+    /// What was wrong, where, and what to do, in a sentence.
+    pub message: String,
+}
+
+impl<Reason> Trouble<Reason> {
+    /// A trouble with its sentence.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
 /// Defines a room's reasons. The doc line of a variant is the first sentence of its message and its entry in the docs.
 #[macro_export]
 macro_rules! reasons {

@@ -10,21 +10,7 @@ use crate::postgres::server::{ContainerUse, Rights, ServerFacts};
 use crate::postgres::setting::{FileSetting, Settings};
 
 /// Why something could not be seen or done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Trouble {
-    /// The word for it.
-    pub reason: Reason,
-    /// What was wrong, where, and what to do, in a sentence.
-    pub message: String,
-}
-
-impl Trouble {
-    /// A trouble with its sentence.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-}
+pub type Trouble = crate::control::reason::Trouble<Reason>;
 
 /// What is known of an instance: each source on its own, seen or not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -26,13 +26,7 @@ const AUTO_CONF: &str = "postgresql.auto.conf";
 pub const BASELINE: &str = "baseline";
 
 /// Why something that was looked for was not seen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// The reason.
-    pub reason: Reason,
-    /// The reason in a sentence.
-    pub message: String,
-}
+pub type Trouble = crate::control::reason::Trouble<Reason>;
 
 /// Another tuning of the same instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::learn::torch::ddpg::AgentError;
 
-pub use surrogate::incumbent;
+#[cfg(test)]
+use surrogate::incumbent;
 
 /// Independent streams of a session's seed.
 mod stream {

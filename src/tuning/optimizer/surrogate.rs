@@ -14,8 +14,9 @@ pub fn surface(history: &[Observation]) -> Option<GaussianProcess> {
     GaussianProcess::fit(&feasible.map(row).collect::<Vec<_>>())
 }
 
-/// Position in the history of the incumbent: the feasible trial with the highest reward after smoothing over its
+/// Position in the history of the incumbent: the feasible trial with the highest level after smoothing over its
 /// neighbours and its own repetitions, so that one lucky measurement does not win. `None` before the first.
+#[cfg(test)]
 pub fn incumbent(history: &[Observation]) -> Option<usize> {
     let surface = surface(history)?;
     best(history, &surface)
