@@ -1,7 +1,7 @@
 # The image of the operator and of its benchmark Jobs. `docker build -t howdah .` builds it anywhere.
 #
-# --build-arg BINARIES=prebuilt takes what is compiled already (target/debug/howdah, .native/libtorch/lib in the build
-# context) instead of compiling it a second time; setup/images.sh does that.
+# --build-arg BINARIES=prebuilt takes what is compiled already (target/debug/howdah, .native/libtorch/lib and
+# .native/xgboost in the build context) instead of compiling it a second time; setup/images.sh does that.
 ARG BINARIES=build
 
 FROM docker.io/library/rust:1.95-bookworm AS build
@@ -16,11 +16,11 @@ COPY . .
 RUN cargo build --release --locked --bin howdah \
  && mkdir -p /out/bin /out/lib \
  && cp target/release/howdah /out/bin/ \
- && cp .native/libtorch/lib/*.so* /out/lib/
+ && cp -L .native/libtorch/lib/*.so* .native/xgboost/* /out/lib/
 
 FROM docker.io/library/debian:bookworm-slim AS prebuilt
 # The libraries first: they change less often.
-COPY .native/libtorch/lib/ /out/lib/
+COPY .native/libtorch/lib/ .native/xgboost/ /out/lib/
 COPY target/debug/howdah /out/bin/howdah
 
 FROM ${BINARIES} AS binaries

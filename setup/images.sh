@@ -103,6 +103,7 @@ howdah_context() {
   mkdir -p "$context/target/debug" "$context/.native/libtorch"
   strip --strip-debug -o "$context/target/debug/howdah" "$root/target/debug/howdah"
   cp -rL "$root/.native/libtorch/lib" "$context/.native/libtorch/lib"
+  cp -rL "$root/.native/xgboost" "$context/.native/xgboost"
 }
 
 target=${1:-cluster}

@@ -1,15 +1,38 @@
 #!/usr/bin/env bash
 # Puts CPU-only native libraries for the Rust build into <repo>/.native (ignored by git).
 #   .native/libtorch/{lib,include,build-version}   libtorch 2.13.0, for tch 0.26.0
+#   .native/xgboost/libxgboost.so{,.3}             XGBoost 3.4.1, for xgb 3.4.0
+#   .native/libclang/libclang.so                   for bindgen, which xgb runs
 # Needs: mvn, pip, unzip, strip, apt-get, dpkg-deb (Debian bookworm, amd64). No root. Idempotent.
 set -euo pipefail
 ROOT="$(cd "$(dirname "$0")/.." && pwd)"; N="$ROOT/.native"
 TORCH=2.13.0; BD=2.13.0-1.5.14
-STAMP="$N/.done-$BD-v1"; [ -e "$STAMP" ] && exit 0
+XGB=3.4.1; CLANG=18.1.1
 [ "$(uname -m)" = x86_64 ] || { echo "setup: libtorch is published for x86_64 only, this machine is $(uname -m)" >&2; exit 1; }
-echo "setup: fetching libtorch $TORCH (200 MB, once)" >&2
-W="$N/tmp"; rm -rf "$W"; mkdir -p "$W" "$N/libtorch/lib"
+W="$N/tmp"; rm -rf "$W"
 sha() { echo "$1  $2" | sha256sum -c --quiet -; }
+wheel() { pip download -q --disable-pip-version-check --no-deps --only-binary=:all: -d "$W" "$@"; }
+
+xgboost() {
+  echo "setup: fetching XGBoost $XGB (30 MB, once)" >&2
+  mkdir -p "$W" "$N/xgboost" "$N/libclang"
+  # The wheel wants Python 3.12; nothing of Python is used.
+  wheel --python-version 3.12 "xgboost-cpu==$XGB"
+  local package="$W/xgboost_cpu-$XGB-py3-none-manylinux_2_28_x86_64.whl"
+  sha 1f16331f5c6beb2b40fbd4bf2834333062d93c9eb38b76186a5c206841dc1809 "$package"
+  unzip -q -o -j "$package" 'xgboost/lib/libxgboost.so' 'xgboost_cpu.libs/libgomp-*' -d "$N/xgboost"
+  ln -sf libxgboost.so "$N/xgboost/libxgboost.so.3"   # its SONAME
+  wheel "libclang==$CLANG"
+  local clang; clang=$(echo "$W"/libclang-"$CLANG"-*.whl)
+  sha c533091d8a3bbf7460a00cb6c1a71da93bffe148f172c7d03b1c31fbf8aa2a0b "$clang"
+  unzip -q -o -j "$clang" '*/libclang.so' -d "$N/libclang"
+  rm -rf "$W"
+}
+[ -e "$N/.xgboost-$XGB-$CLANG" ] || { xgboost; touch "$N/.xgboost-$XGB-$CLANG"; }
+
+STAMP="$N/.done-$BD-v1"; [ -e "$STAMP" ] && exit 0
+echo "setup: fetching libtorch $TORCH (200 MB, once)" >&2
+mkdir -p "$W" "$N/libtorch/lib"
 
 # 1. CPU-only libtorch binaries: Maven Central, org.bytedeco:pytorch, classifier linux-x86_64 (88 MB)
 mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -Dmdep.useBaseVersion=true \

@@ -4,6 +4,7 @@
 pub mod anomaly;
 pub mod cli;
 pub mod control;
+pub mod cost;
 pub mod decimal;
 pub mod duration;
 pub mod instance;

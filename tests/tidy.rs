@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Files of a room that do IO.
 const IO_FILES: &[&str] = &["observe", "act", "measure", "fetch"];
-const ROOMS: &[&str] = &["instance", "tuning", "anomaly"];
+const ROOMS: &[&str] = &["instance", "tuning", "anomaly", "cost"];
 /// What a file that decides must not know: the outside, the clock, chance.
 const IMPURE: &[&str] = &[
     "crate::world",
