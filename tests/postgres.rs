@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use howdah::cli::benchmark;
+use howdah::cli::tune::local_server::LocalServer;
 use howdah::postgres::counters::NAMES;
 use howdah::postgres::error::{ConnectError, QueryError};
 use howdah::postgres::server::MARKER;
@@ -198,6 +199,33 @@ async fn alter_system_sets_and_resets_and_names_what_is_refused() {
         let refused = configuration::alter_system(&client, &parameters(&[(name, value)])).await.unwrap_err();
         assert!(matches!(refused, QueryError::Failed { .. }) && refused.to_string().contains(name), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_start_with_new_settings_runs_with_the_old_ones() {
+    let server = Server::start("");
+    let client = server.superuser().await;
+    configuration::alter_system(&client, [(&"shared_buffers".to_owned(), &"24MB".to_owned())]).await.unwrap();
+    // As a server that was started with a directory relative to where its administrator stood.
+    let opts = server.data().join("postmaster.opts");
+    fs::write(&opts, "/usr/bin/postgres \"-D\" \"data\" \"-c\" \"work_mem=7MB\"\n").unwrap();
+    let directory = settings(&client).await.unwrap().get("data_directory").unwrap().value.clone();
+    let major = server_facts(&client).await.unwrap().major();
+    assert!(LocalServer::find(Path::new("/tmp"), &directory, major).unwrap_err().to_string().contains(&directory));
+    let local = LocalServer::find(&server.data(), &directory, major).unwrap();
+
+    let impossible = "7TB".to_owned();
+    configuration::alter_system(&client, [(&"shared_buffers".to_owned(), &"32MB".to_owned())]).await.unwrap();
+    local.restart().await.unwrap();
+    let show = async |name: &str| settings(&server.superuser().await).await.unwrap().get(name).unwrap().configured();
+    assert_eq!((show("shared_buffers").await, show("work_mem").await), ("32MB".into(), "7MB".into()));
+
+    let client = server.superuser().await;
+    configuration::alter_system(&client, [(&"huge_pages".to_owned(), &"off".to_owned())]).await.unwrap();
+    configuration::alter_system(&client, [(&"shared_buffers".to_owned(), &impossible)]).await.unwrap();
+    let error = format!("{:#}", local.restart().await.unwrap_err());
+    assert!(error.contains("original settings again") && error.contains("could not"), "{error}");
+    assert_eq!(show("shared_buffers").await, "24MB");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `howdah tune`: the same session without Kubernetes, by `ALTER SYSTEM`.
 
+pub mod local_server;
 mod report;
 mod target;
 
@@ -345,7 +346,7 @@ impl Session<'_> {
                     let message = format!("{error:#}");
                     println!("trial {number:>3}  failed: {message}");
                     messages.push((number, message));
-                    self.target.bring(&Parameters::new()).await.context("after a failed trial")?;
+                    self.target.restore().await.context("after a failed trial")?;
                     Outcome::Failed
                 }
             };

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use tokio::process::Command;
-
+use super::local_server::LocalServer;
 use super::{RESTART_LIMIT, Tune};
 use crate::postgres::setting::Settings;
 use crate::postgres::uri::Uri;
@@ -33,8 +32,8 @@ pub struct Target {
     pub baseline: Parameters,
     /// What `ALTER SYSTEM` had set of these before the first change.
     stored: Parameters,
-    /// Where to restart it.
-    pgdata: Option<PathBuf>,
+    /// How to restart it, where that is allowed.
+    local: Option<LocalServer>,
 }
 
 impl Target {
@@ -61,8 +60,10 @@ impl Target {
             bail!("the role lacks rights; as a superuser, run: {}", lacking.missing.join(" "));
         }
         let stored = stored(&client, &touched).await?;
-        let pgdata = tune.pgdata.clone();
-        Ok(Self { uri, ca, space, settings, resources, baseline, stored, pgdata })
+        let directory = settings.get("data_directory").map_or("", |setting| setting.value.as_str());
+        let find = |pgdata: &PathBuf| LocalServer::find(pgdata, directory, facts.major());
+        let local = tune.pgdata.as_ref().map(find).transpose()?;
+        Ok(Self { uri, ca, space, settings, resources, baseline, stored, local })
     }
 
     /// Every knob with the value that it has when `changed` is in effect.
@@ -77,8 +78,11 @@ impl Target {
         Ok(server::settings(&self.connect().await?).await?)
     }
 
-    /// Puts everything back as it was.
+    /// Puts everything back as it was; a server that is down is started with its original settings, where it can be.
     pub async fn restore(&self) -> Result<()> {
+        if let (Err(error), Some(local)) = (self.connect().await, &self.local) {
+            local.start_as_before().await.with_context(|| format!("{error:#}"))?;
+        }
         self.bring(&Parameters::new()).await
     }
 
@@ -98,7 +102,7 @@ impl Target {
         let expected = self.expected(changed);
         let mut mismatches = safety::readback(&expected, &server::settings(&client).await?, None);
         if mismatches.iter().any(|m| matches!(m, Mismatch::PendingRestart { .. })) {
-            self.restart(&client).await?;
+            self.restart().await?;
             mismatches = safety::readback(&expected, &self.live_settings().await?, None);
         }
         match mismatches.first() {
@@ -111,22 +115,11 @@ impl Target {
         Ok(connect(&self.uri, self.ca.as_deref(), CONNECT).await?)
     }
 
-    /// Restarts the server in its data directory, as the directory's owner.
-    async fn restart(&self, client: &Client) -> Result<()> {
-        let Some(pgdata) = &self.pgdata else { bail!("a restart is due, but --pgdata is not given") };
-        let facts = server::server_facts(client).await?;
-        let program = pg_ctl(facts.major())?;
-        let owner = owner(pgdata)?;
-        let mut command = Command::new(&program);
-        command.arg("restart").arg("-D").arg(pgdata).args(["-m", "fast", "-w", "-t"]);
-        command.arg(RESTART_LIMIT.as_secs().to_string()).arg("-l").arg(pgdata.join("howdah-restart.log"));
-        command.uid(owner.0).gid(owner.1).current_dir(pgdata).stdin(std::process::Stdio::null());
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    /// Restarts the server and waits until it answers.
+    async fn restart(&self) -> Result<()> {
+        let Some(local) = &self.local else { bail!("a restart is due, but --pgdata is not given") };
+        local.restart().await?;
         let began = Instant::now();
-        let output = command.output().await.with_context(|| format!("{} can't be started", program.display()))?;
-        if !output.status.success() {
-            bail!("pg_ctl restart failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
         while let Err(error) = self.connect().await {
             if began.elapsed() > RESTART_LIMIT {
                 return Err(error.context("the server did not come back after its restart"));
@@ -207,20 +200,4 @@ fn total_memory() -> Option<u64> {
 fn volume(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// pg_ctl of the server's version, in PATH or where Debian puts it.
-fn pg_ctl(major: i32) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin/pg_ctl"));
-    std::iter::once(debian)
-        .chain(std::env::split_paths(&path).map(|directory| directory.join("pg_ctl")))
-        .find(|candidate| candidate.is_file())
-        .context("there is no pg_ctl in PATH; it comes with the server's package")
-}
-
-fn owner(path: &Path) -> Result<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).with_context(|| format!("{} can't be read", path.display()))?;
-    Ok((metadata.uid(), metadata.gid()))
 }
