@@ -77,7 +77,13 @@ impl LocalServer {
 
     async fn call(&self, arguments: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.pg_ctl);
-        command.args(arguments).arg("-D").arg(&self.pgdata).arg("-w").arg("-t").arg(RESTART_LIMIT.as_secs().to_string());
+        command
+            .args(arguments)
+            .arg("-D")
+            .arg(&self.pgdata)
+            .arg("-w")
+            .arg("-t")
+            .arg(RESTART_LIMIT.as_secs().to_string());
         command.uid(self.owner.0).gid(self.owner.1).current_dir(&self.pgdata);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let output = command.output().await.with_context(|| format!("{} can't be started", self.pg_ctl.display()))?;

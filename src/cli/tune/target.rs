@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
 use super::local_server::LocalServer;
 use super::{RESTART_LIMIT, Tune};
 use crate::postgres::setting::Settings;
@@ -15,6 +14,7 @@ use crate::tuning::safety::{self, Mismatch};
 use crate::tuning::space::Space;
 use crate::world::postgres::rights::{Needs, rights};
 use crate::world::postgres::{Client, configuration, connect, container, server};
+use anyhow::{Context, Result, bail};
 
 /// A server with everything that is needed to restore it.
 pub struct Target {
