@@ -15,6 +15,8 @@ pub struct Statement {
     pub weight: f32,
     /// The logger cut the text.
     pub truncated: bool,
+    /// PostgreSQL's estimate for it (total cost, rows), where the log has it.
+    pub plan: Option<(f32, f32)>,
 }
 
 /// What a statement cost of one target, in the target's unit (seconds, bytes).
@@ -48,6 +50,21 @@ pub enum Rejection {
     Malformed,
     /// The statement is longer than is read ([`LONGEST_STATEMENT`]).
     TooLong,
+}
+
+impl std::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoQuery => "have no query text",
+            Self::NotUtf8 => "are not UTF-8",
+            Self::NotNumeric => "have a cost that is no number",
+            Self::Negative => "have a negative cost",
+            Self::NotFinite => "have a cost that is not finite",
+            Self::NoTime => "have a time that can't be read",
+            Self::Malformed => "are malformed",
+            Self::TooLong => "have too long a statement",
+        })
+    }
 }
 
 /// Longer statements are rejected, bytes.

@@ -1,0 +1,109 @@
+//! A model's answer in words.
+
+use super::{CostModel, Judgement, Seen, TargetModel};
+use crate::cost::answer::{Answer, Detail, Estimate, Neighbour, Predictor, Push, Quantiles, Source, TargetInfo};
+use crate::cost::sqltext::features::Text;
+use crate::cost::sqltext::fingerprint::{Fingerprint, digest};
+use crate::learn::boost;
+
+impl CostModel {
+    /// What a statement will cost, with PostgreSQL's own estimate (total cost, rows) where it was asked for.
+    pub fn answer(&self, query: &str, plan: Option<(f32, f32)>, targets: &[usize], detail: Detail) -> Answer {
+        let text = Text::read(query);
+        let row = self.vocabulary.row(&text);
+        let novelty = self.vocabulary.novelty(&text, self.known.contains_key(&text.fingerprint.0));
+        let seen = Seen { digest: digest(query), fingerprint: text.fingerprint.0, row: &row, novelty, plan };
+        let all: Vec<usize> = (0..self.targets.len()).collect();
+        let asked = if targets.is_empty() { all.as_slice() } else { targets };
+        let estimates = asked.iter().filter_map(|target| self.targets.get(*target)).map(|target| {
+            let judged = target.judge(&seen, &self.vocabulary.names);
+            let tokens = self.pushes(target, &judged, &row, detail.tokens);
+            let label = target.info.labels[judged.class].clone();
+            let Judgement { class, probabilities, p50, p90, source, abstains, .. } = judged;
+            Estimate {
+                target: target.info.name.clone(),
+                class,
+                label,
+                probabilities,
+                p50,
+                p90,
+                source,
+                abstains,
+                tokens,
+            }
+        });
+        let targets = estimates.collect();
+        let nearest = if detail.nearest == 0 { Vec::new() } else { self.nearest(&text.normalised, detail.nearest) };
+        Answer {
+            fingerprint: text.fingerprint.to_string(),
+            novelty,
+            targets,
+            nearest,
+            model_version: self.version.clone(),
+        }
+    }
+
+    /// The tokens that pushed a text's estimate, strongest first (TreeSHAP).
+    fn pushes(&self, target: &TargetModel, judged: &Judgement, row: &[(u32, f32)], most: usize) -> Vec<Push> {
+        if most == 0 || !matches!(judged.source, Source::Text | Source::Plan) {
+            return Vec::new();
+        }
+        let told = match boost::contributions(&target.classes.json, row, self.vocabulary.names.len()) {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::warn!(%error, target = target.info.name, "the estimate can't be explained");
+                return Vec::new();
+            }
+        };
+        let Some(own) = told.get(judged.class) else { return Vec::new() };
+        let mut pushes: Vec<(u32, f32)> =
+            row.iter().map(|(column, _)| (*column, own[*column as usize])).filter(|(_, w)| *w != 0.0).collect();
+        pushes.sort_unstable_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+        let shown = pushes.into_iter().take(most);
+        shown
+            .map(|(column, weight)| Push {
+                token: self.vocabulary.names[column as usize].clone(),
+                weight: f64::from(weight),
+            })
+            .collect()
+    }
+
+    fn nearest(&self, normalised: &str, most: usize) -> Vec<Neighbour> {
+        let found = self.nearest.to(normalised, most).into_iter();
+        let known = found
+            .filter_map(|(fingerprint, similarity)| Some((fingerprint, similarity, self.known.get(&fingerprint)?)));
+        known
+            .map(|(fingerprint, similarity, known)| {
+                let costs = self.targets.iter().filter_map(|target| {
+                    let record = target.history.fingerprints.get(&fingerprint)?;
+                    Some(Quantiles {
+                        target: target.info.name.clone(),
+                        p50: record.quantile(0.5),
+                        p90: record.quantile(0.9),
+                    })
+                });
+                Neighbour {
+                    fingerprint: Fingerprint(fingerprint).to_string(),
+                    statement: known.statement.clone(),
+                    similarity,
+                    count: known.count,
+                    costs: costs.collect(),
+                }
+            })
+            .collect()
+    }
+}
+
+impl Predictor for CostModel {
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn targets(&self) -> &[TargetInfo] {
+        &self.infos
+    }
+
+    fn predict(&self, queries: &[&str], targets: &[usize], detail: Detail) -> Vec<Answer> {
+        queries.iter().map(|query| self.answer(query, None, targets, detail)).collect()
+    }
+}

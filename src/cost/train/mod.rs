@@ -1,0 +1,291 @@
+//! From a log to a model: what is learnt, and how it is judged.
+
+mod choose;
+mod fit;
+pub mod prepare;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::classes::{ClassError, TargetSpec, class, resolve};
+use super::evaluation::{Evaluation, Method, SplitEvaluation, TargetEvaluation};
+use super::log::{Cost, Log, LogError, Reading};
+use super::model::CostModel;
+use super::splits::{Split, part};
+use super::sqltext::Mode;
+use crate::learn::boost::BoostError;
+use choose::Chosen;
+use fit::Fit;
+use prepare::{Counted, Prepared};
+
+/// How a model is learnt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Which features a text has.
+    pub mode: Mode,
+    /// Longest n-gram of words.
+    pub ngrams: usize,
+    /// Columns at the most.
+    pub max_features: usize,
+    /// How the rows that judge the model are found.
+    pub split: Split,
+    /// Percent of the rows that judge it.
+    pub test_percent: f64,
+    /// Other splits that are reported beside it.
+    pub beside: Vec<Split>,
+    /// Folds of the cross-validation.
+    pub folds: usize,
+    /// Candidates of the cross-validation.
+    pub grid: Vec<Candidate>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Distinct texts that the text model learns from, at the most; of more a sample is taken.
+    pub most_texts: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let candidate = |max_depth, eta| Candidate { max_depth, eta, rounds: 200 };
+        Self {
+            mode: Mode::Lexed,
+            ngrams: 3,
+            max_features: 20_000,
+            split: Split::Time,
+            test_percent: 20.0,
+            beside: vec![Split::Random, Split::Template],
+            folds: 3,
+            grid: vec![candidate(6, 0.1), candidate(10, 0.1), candidate(6, 0.3), candidate(10, 0.3)],
+            seed: 7,
+            most_texts: 200_000,
+            threads: 2,
+        }
+    }
+}
+
+/// A point of the grid.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// Depth of a tree.
+    pub max_depth: u32,
+    /// Learning rate.
+    pub eta: f64,
+    /// Rounds.
+    pub rounds: u32,
+}
+
+/// How far a training is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many statements are read.
+    Reading(u64),
+    /// The texts become rows.
+    Counting,
+    /// What is computed, and how many of how many steps are done.
+    Fitting {
+        /// In words: `time split: cpu`.
+        what: String,
+        /// Steps that are done.
+        done: u64,
+        /// All steps.
+        of: u64,
+    },
+}
+
+/// Why there is no model.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The log can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// No row is a statement.
+    #[error("the log has no statement to learn from: {}", told(.reading))]
+    Empty {
+        /// What was found.
+        reading: Box<Reading>,
+    },
+    /// The costs have no classes.
+    #[error(transparent)]
+    Classes(#[from] ClassError),
+    /// A split by time without times.
+    #[error(
+        "the log's rows have no time, so they can't be split by time: name the column that holds it, or split at random \
+         (--split random) or by template (--split template)"
+    )]
+    NoTimes,
+    /// Too few rows.
+    #[error(
+        "{rows} statements have a cost of {target}, and {folds} folds need at least {needed}: bring more, or fewer folds"
+    )]
+    TooFew {
+        /// The target.
+        target: String,
+        /// Rows with a cost.
+        rows: usize,
+        /// Folds.
+        folds: usize,
+        /// Rows that are needed.
+        needed: usize,
+    },
+    /// XGBoost failed.
+    #[error(transparent)]
+    Boost(#[from] BoostError),
+}
+
+fn told(reading: &Reading) -> String {
+    if reading.rejected.is_empty() {
+        return "it is empty".into();
+    }
+    let reasons: Vec<String> =
+        reading.rejected.iter().map(|(reason, count)| format!("{count} rows {reason}")).collect();
+    let sample = reading.samples.first().map_or_else(String::new, |sample| format!(", e.g. {sample}"));
+    format!("{}{sample}", reasons.join(", "))
+}
+
+/// A model with its evaluation.
+#[derive(Debug)]
+pub struct Trained {
+    /// Learnt from all rows, with what the evaluation's split chose.
+    pub model: CostModel,
+    /// Models learnt from a part of the rows, judged by the rest.
+    pub evaluation: Evaluation,
+    /// What the reading found.
+    pub reading: Reading,
+    /// Share of the distinct texts that the lexer could not read to their end.
+    pub fell_back: f64,
+    /// Oldest and newest time, milliseconds since 1970.
+    pub window: Option<(i64, i64)>,
+}
+
+/// Learns a model from a log.
+///
+/// # Errors
+/// The log can't be read, has no statement, no classes, or too few rows.
+pub fn train(
+    log: &dyn Log,
+    specs: &[TargetSpec],
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Trained, TrainError> {
+    let prepared = Prepared::read(log, options.most_texts, &mut |rows| progress(Progress::Reading(rows)))?;
+    check(&prepared, specs, options)?;
+    progress(Progress::Counting);
+    // Twice as many as a model takes: each split takes the most frequent of its own training's rows.
+    let count = |mode, ngrams| Counted::count(&prepared.texts, mode, ngrams, options.max_features * 2);
+    let counted = count(options.mode, options.ngrams);
+    let paper = count(Mode::Paper, 1);
+    let all: Vec<usize> = (0..prepared.rows.len()).collect();
+    let keys = prepared.keys();
+    let splits: Vec<Split> = std::iter::once(options.split)
+        .chain(
+            options
+                .beside
+                .iter()
+                .copied()
+                .filter(|split| *split != options.split && (prepared.timed || *split != Split::Time)),
+        )
+        .collect();
+    let mut steps = Steps { done: 0, of: (splits.len() as u64 * 2 + 1) * specs.len() as u64, progress };
+    let mut evaluation = Evaluation::default();
+    let mut chosen: Option<Vec<Chosen>> = None;
+    for split in splits {
+        let (train, test) = part(split, &keys, &all, options.test_percent / 100.0, options.seed);
+        let judged = judge(&prepared, [&counted, &paper], specs, options, split, (&train, &test), &mut steps);
+        match judged {
+            Ok((judged, found)) => {
+                chosen.get_or_insert(found);
+                evaluation.splits.push(judged);
+            }
+            // The split that chooses must work; one beside it may not be possible with this log (a single template, say).
+            Err(error) if split == options.split => return Err(error),
+            Err(error) => evaluation.missing.push((split, error.to_string())),
+        }
+    }
+    let chosen = chosen.unwrap_or_default();
+    let fit = Fit { prepared: &prepared, counted: &counted, specs, options, split: options.split };
+    let model = fit.model(&all, &chosen, &mut |target| steps.step("final model", target))?;
+    let window = prepared.timed.then(|| {
+        let times = || prepared.rows.iter().map(|row| row.key.time);
+        (times().min().unwrap_or_default(), times().max().unwrap_or_default())
+    });
+    let fell_back = prepared.fell_back as f64 / (prepared.texts.len().max(1)) as f64;
+    Ok(Trained { model, evaluation, reading: prepared.reading, fell_back, window })
+}
+
+struct Steps<'a> {
+    done: u64,
+    of: u64,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Steps<'_> {
+    fn step(&mut self, what: &str, target: &str) {
+        (self.progress)(Progress::Fitting { what: format!("{what}: {target}"), done: self.done, of: self.of });
+        self.done += 1;
+    }
+}
+
+fn check(prepared: &Prepared, specs: &[TargetSpec], options: &Options) -> Result<(), TrainError> {
+    if options.split == Split::Time && !prepared.timed {
+        return Err(TrainError::NoTimes);
+    }
+    for (target, spec) in specs.iter().enumerate() {
+        resolve(spec, (0..prepared.rows.len()).map(|row| prepared.cost(row, target)))?;
+        let rows = (0..prepared.rows.len()).filter(|row| prepared.cost(*row, target) != Cost::Unknown).count();
+        let needed = options.folds * 4;
+        if rows < needed {
+            return Err(TrainError::TooFew { target: spec.name.clone(), rows, folds: options.folds, needed });
+        }
+    }
+    Ok(())
+}
+
+/// Learns from a part of the rows by every method, and predicts the rest.
+fn judge(
+    prepared: &Prepared,
+    [counted, paper]: [&Counted; 2],
+    specs: &[TargetSpec],
+    options: &Options,
+    split: Split,
+    (train, test): (&[usize], &[usize]),
+    steps: &mut Steps<'_>,
+) -> Result<(SplitEvaluation, Vec<Chosen>), TrainError> {
+    let word = format!("{} split", split.word());
+    let ours = Fit { prepared, counted, specs, options, split };
+    let chosen = ours.choose(train, &mut |target| steps.step(&word, target))?;
+    let model = ours.model(train, &chosen, &mut |_| {})?;
+    let plain = Fit { counted: paper, ..ours };
+    let theirs: Vec<Chosen> = chosen.iter().map(|chosen| Chosen::plain(chosen.candidate)).collect();
+    let plain_model = plain.model(train, &theirs, &mut |target| steps.step(&word, target))?;
+    let mut targets = Vec::new();
+    for (target, fitted) in model.targets.iter().enumerate() {
+        // Rows whose text was not sampled have no features, and judge no method.
+        let judged: Vec<usize> = test
+            .iter()
+            .copied()
+            .filter(|row| prepared.rows[*row].text != prepare::NO_TEXT && prepared.cost(*row, target) != Cost::Unknown)
+            .collect();
+        let bounds = &fitted.info.bounds;
+        let truth = judged.iter().filter_map(|row| class(bounds, prepared.cost(*row, target))).collect();
+        let methods = vec![
+            (Method::Majority, ours.majority(train, &judged, target, fitted)),
+            (Method::Lookup, ours.look_up(train, &judged, target, fitted)),
+            (Method::Paper, plain.judge(&plain_model, train, &judged, target)),
+            (Method::Ours, ours.judge(&model, train, &judged, target)),
+        ];
+        targets.push(TargetEvaluation {
+            info: fitted.info.clone(),
+            truth,
+            costs: judged.iter().map(|row| prepared.cost(*row, target)).collect(),
+            methods,
+            top_features: fit::top_features(&model, target, 30),
+            chosen: chosen[target].candidate,
+        });
+    }
+    Ok((SplitEvaluation { split, train_rows: train.len(), test_rows: test.len(), targets }, chosen))
+}
+
+#[cfg(test)]
+mod tests;
