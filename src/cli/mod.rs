@@ -3,6 +3,7 @@
 pub mod anomaly;
 pub mod bench;
 pub mod benchmark;
+pub mod cost;
 pub mod crds;
 pub mod decide;
 pub mod operator;
@@ -37,6 +38,9 @@ enum Command {
     /// Learns what is normal for a database from files, and says what is not.
     #[command(subcommand)]
     Anomaly(anomaly::Anomaly),
+    /// Learns from query logs what statements cost, and says so before they run.
+    #[command(subcommand)]
+    Cost(cost::Cost),
     /// Measures Howdah itself: its optimizers, its learner, its operator.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -62,6 +66,7 @@ impl Cli {
             Command::Tune(arguments) => block_on(tune::run(*arguments))?,
             Command::Benchmark(arguments) => block_on(benchmark::run(arguments)),
             Command::Anomaly(anomaly) => anomaly::run(anomaly),
+            Command::Cost(cost) => cost::run(cost),
             Command::Bench(bench) => bench::run(bench),
             Command::Crds(arguments) => crds::run(&arguments).map(done),
             Command::Reference => {

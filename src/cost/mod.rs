@@ -3,9 +3,11 @@
 pub mod answer;
 pub mod classes;
 pub mod evaluation;
+pub mod fetch;
 pub mod history;
 pub mod log;
 pub mod model;
+pub mod reading;
 pub mod splits;
 pub mod sqltext;
 pub mod train;

@@ -1,6 +1,8 @@
 //! How good a model is: what each method said of rows that it had not learnt from, and the figures of that.
 
+pub mod html;
 pub mod metrics;
+pub mod report;
 
 use super::answer::TargetInfo;
 use super::log::Cost;

@@ -109,7 +109,7 @@ impl TargetModel {
     pub fn judge(&self, seen: &Seen<'_>, names: &[String]) -> Judgement {
         let (probabilities, source, known) = match self.history.answer(seen.digest, seen.fingerprint) {
             Some(record) => (record.probabilities(), Source::History, Some(record)),
-            None => self.from_text(seen, names),
+            None => self.by_text(seen, names),
         };
         let class = most(&probabilities);
         let (p50, p90) = match known {
@@ -122,7 +122,7 @@ impl TargetModel {
         Judgement { class, probabilities, p50, p90: p90.max(p50), source, confidence, abstains }
     }
 
-    fn from_text(&self, seen: &Seen<'_>, names: &[String]) -> (Vec<f64>, Source, Option<&super::history::Record>) {
+    fn by_text(&self, seen: &Seen<'_>, names: &[String]) -> (Vec<f64>, Source, Option<&super::history::Record>) {
         let knows_a_token = seen.row.iter().any(|(column, _)| !is_value(&names[*column as usize]));
         if !knows_a_token {
             return (self.prior.probabilities.clone(), Source::Default, None);

@@ -43,6 +43,15 @@ impl CostModel {
         }
     }
 
+    /// What a statement will cost, as numbers: of every target.
+    pub fn judge(&self, query: &str, plan: Option<(f32, f32)>) -> Vec<Judgement> {
+        let text = Text::read(query);
+        let row = self.vocabulary.row(&text);
+        let novelty = self.vocabulary.novelty(&text, self.known.contains_key(&text.fingerprint.0));
+        let seen = Seen { digest: digest(query), fingerprint: text.fingerprint.0, row: &row, novelty, plan };
+        self.targets.iter().map(|target| target.judge(&seen, &self.vocabulary.names)).collect()
+    }
+
     /// The tokens that pushed a text's estimate, strongest first (TreeSHAP).
     fn pushes(&self, target: &TargetModel, judged: &Judgement, row: &[(u32, f32)], most: usize) -> Vec<Push> {
         if most == 0 || !matches!(judged.source, Source::Text | Source::Plan) {

@@ -45,6 +45,31 @@ pub fn lex(sql: &str) -> Lexed {
     Lexed { lexemes, fell_back }
 }
 
+/// The statements of a text, parted by semicolons outside of literals and comments, each with the line it begins in.
+pub fn statements(text: &str) -> Vec<(usize, &str)> {
+    let dialect = GenericDialect {};
+    let mut tokens: Vec<TokenWithSpan> = Vec::new();
+    // Where the lexer stops, the rest is one statement.
+    let _ = Tokenizer::new(&dialect, text).tokenize_with_location_into_buf(&mut tokens);
+    let mut begin = 0;
+    let mut found = Vec::new();
+    let mut tell = |from: usize, to: usize| {
+        let part = &text[from..to];
+        let trimmed = part.trim();
+        if !trimmed.is_empty() && !lex(trimmed).lexemes.is_empty() {
+            let at = from + (part.len() - part.trim_start().len());
+            found.push((text[..at].matches('\n').count() + 1, trimmed));
+        }
+    };
+    for token in tokens.iter().filter(|token| token.token == Token::SemiColon) {
+        let end = offset(text, token.span.start.line, token.span.start.column);
+        tell(begin, end);
+        begin = (end + 1).min(text.len());
+    }
+    tell(begin, text.len());
+    found
+}
+
 /// Bytes before a line and column, both counted from 1 in characters.
 fn offset(sql: &str, line: u64, column: u64) -> usize {
     let mut start = 0;

@@ -11,7 +11,7 @@ mod structure;
 
 pub use features::{Mode, features};
 pub use fingerprint::{Fingerprint, fingerprint, normalised};
-pub use lexer::{Lexed, Lexeme, lex};
+pub use lexer::{Lexed, Lexeme, lex, statements};
 
 #[cfg(test)]
 mod tests;

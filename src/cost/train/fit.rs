@@ -228,12 +228,12 @@ impl<'a> Fit<'a> {
         if costs.is_empty() { 1.0 } else { quantile(&costs, 0.05) / 10.0 }
     }
 
-    fn measured(&self, train: &[usize], target: usize) -> impl Iterator<Item = (usize, f64)> {
+    fn measured<'t>(&'t self, train: &'t [usize], target: usize) -> impl Iterator<Item = (usize, f64)> + 't {
         let cost = move |row: usize| match self.prepared.cost(row, target) {
             Cost::Measured(cost) | Cost::AtLeast(cost) => Some((row, cost)),
             Cost::Unknown => None,
         };
-        train.to_vec().into_iter().filter_map(cost)
+        train.iter().copied().filter_map(cost)
     }
 
     fn quantiles(&self, columns: &Columns, train: &[usize], target: usize, floor: f64) -> Result<Vec<u8>, TrainError> {

@@ -112,7 +112,7 @@ impl Prepared {
                 limit /= 2;
                 prepared.thin(&mut places, limit);
             }
-            if prepared.rows.len() % 4096 == 0 {
+            if prepared.rows.len().is_multiple_of(4096) {
                 progress(prepared.rows.len() as u64);
             }
         })?;

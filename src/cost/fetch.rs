@@ -1,0 +1,181 @@
+//! Opens query logs: files and directories, compressed or not.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::read::MultiGzDecoder;
+
+use super::log::{Log, LogError, Reading, Statement};
+use super::reading::{Collector, Columns, Format, csv, json, parquet, postgres};
+
+/// Files that make up one log, in their order.
+#[derive(Clone, Debug)]
+pub struct FileLog {
+    files: Vec<PathBuf>,
+    format: Option<Format>,
+    columns: Columns,
+    targets: Vec<String>,
+    weight: f32,
+    done: Arc<AtomicU64>,
+}
+
+impl FileLog {
+    /// A log of files, and of the files in directories by their names. `format` absent: by each file's name and beginning.
+    /// In a table, `columns.targets` are the columns of `targets`; PostgreSQL's own logs need no columns, and `weight` is
+    /// what each statement of a sampled one stands for.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn open(
+        paths: &[PathBuf],
+        format: Option<Format>,
+        columns: Columns,
+        targets: Vec<String>,
+        weight: f32,
+    ) -> Result<Self, LogError> {
+        let mut files = Vec::new();
+        for path in paths {
+            let told = |error: std::io::Error| LogError(format!("{} can't be read: {error}", path.display()));
+            if std::fs::metadata(path).map_err(told)?.is_dir() {
+                let entries = std::fs::read_dir(path).map_err(told)?;
+                let mut inside: Vec<PathBuf> =
+                    entries.flatten().map(|entry| entry.path()).filter(|path| is_log(path)).collect();
+                if inside.is_empty() {
+                    return Err(LogError(format!("there is no log in {}", path.display())));
+                }
+                inside.sort();
+                files.append(&mut inside);
+            } else {
+                files.push(path.clone());
+            }
+        }
+        Ok(Self { files, format, columns, targets, weight, done: Arc::default() })
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum()
+    }
+
+    /// Counts the bytes that were read of these.
+    pub fn done(&self) -> Arc<AtomicU64> {
+        self.done.clone()
+    }
+
+    /// The format of the first file.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn format(&self) -> Result<Format, LogError> {
+        match (self.format, self.files.first()) {
+            (Some(format), _) => Ok(format),
+            (None, Some(file)) => self.detect(file).map(|(format, _)| format),
+            (None, None) => Err(LogError("no log is named".into())),
+        }
+    }
+
+    /// A file's format, and its bytes from the beginning, uncompressed.
+    fn detect(&self, path: &Path) -> Result<(Format, Box<dyn BufRead>), LogError> {
+        let told = |error: std::io::Error| LogError(format!("{} can't be read: {error}", path.display()));
+        let file = Counted { file: File::open(path).map_err(told)?, done: self.done.clone() };
+        let mut raw = BufReader::with_capacity(1 << 18, file);
+        let magic = raw.fill_buf().map_err(told)?;
+        let plain: Box<dyn Read> = if magic.starts_with(b"\x1f\x8b") {
+            Box::new(MultiGzDecoder::new(raw))
+        } else if magic.starts_with(b"\x28\xb5\x2f\xfd") {
+            Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(told)?)
+        } else {
+            Box::new(raw)
+        };
+        let mut plain = BufReader::with_capacity(1 << 16, plain);
+        // A compressed file that is cut off says so where it is read, with its place.
+        let begin = plain.fill_buf().unwrap_or_default();
+        let name = path.to_string_lossy();
+        Ok((self.format.unwrap_or_else(|| Format::detect(&name, begin)), Box::new(plain)))
+    }
+}
+
+fn is_log(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']));
+    path.is_file() && !hidden
+}
+
+impl Log for FileLog {
+    fn targets(&self) -> &[String] {
+        &self.targets
+    }
+
+    fn read(&self, each: &mut dyn FnMut(Statement)) -> Result<Reading, LogError> {
+        self.done.store(0, Ordering::Relaxed);
+        let mut reading = Reading::default();
+        for path in &self.files {
+            let (format, input) = self.detect(path)?;
+            let mut into = Collector { file: path.display().to_string(), each, reading: &mut reading };
+            match format {
+                Format::Csv => csv::read(input, &self.columns, &mut into)?,
+                Format::JsonLines => json::read(input, &self.columns, &mut into)?,
+                Format::PostgresCsvLog => postgres::read_csv(input, &self.targets, self.weight, &mut into)?,
+                Format::PostgresJsonLog => postgres::read_json(input, &self.targets, self.weight, &mut into)?,
+                Format::Parquet => {
+                    drop(input);
+                    let told = |error: std::io::Error| LogError(format!("{} can't be read: {error}", path.display()));
+                    let file = File::open(path).map_err(told)?;
+                    self.done.fetch_add(file.metadata().map_or(0, |file| file.len()), Ordering::Relaxed);
+                    parquet::read(file, &self.columns, &mut into)?;
+                }
+            }
+        }
+        Ok(reading)
+    }
+}
+
+/// A log in memory, in the format that its name and beginning show: for tests, and for small logs that come from elsewhere.
+#[derive(Clone, Debug)]
+pub struct TextLog {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Where it has what.
+    pub columns: Columns,
+    /// Names of the targets.
+    pub targets: Vec<String>,
+}
+
+impl Log for TextLog {
+    fn targets(&self) -> &[String] {
+        &self.targets
+    }
+
+    fn read(&self, each: &mut dyn FnMut(Statement)) -> Result<Reading, LogError> {
+        let mut reading = Reading::default();
+        let mut into = Collector { file: "the log".into(), each, reading: &mut reading };
+        let input = Cursor::new(&self.bytes);
+        match Format::detect("", &self.bytes) {
+            Format::Csv => csv::read(input, &self.columns, &mut into)?,
+            Format::JsonLines => json::read(input, &self.columns, &mut into)?,
+            Format::PostgresCsvLog => postgres::read_csv(input, &self.targets, 1.0, &mut into)?,
+            Format::PostgresJsonLog => postgres::read_json(input, &self.targets, 1.0, &mut into)?,
+            Format::Parquet => {
+                let bytes: bytes::Bytes = self.bytes.clone().into();
+                parquet::read(bytes, &self.columns, &mut into)?;
+            }
+        }
+        Ok(reading)
+    }
+}
+
+/// Counts what is read of a file.
+struct Counted {
+    file: File,
+    done: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.done.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}

@@ -1,0 +1,154 @@
+//! Values of a table's fields, as loggers write them.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use crate::cost::classes::quantity;
+use crate::cost::log::{Cost, Rejection};
+
+/// A cost: a number, or one with a unit (`1.23s`, `4.5MB`, `2.00m` as Presto has them). Nothing (or `null`) is unknown.
+///
+/// # Errors
+/// It is no number, negative, or not finite.
+pub fn cost(text: &str, failed: bool) -> Result<Cost, Rejection> {
+    let text = text.trim();
+    if matches!(text, "" | "null" | "NULL" | "\\N" | "None") {
+        return Ok(Cost::Unknown);
+    }
+    // Presto's minutes and its bytes, which are powers of 1024.
+    let presto = |unit: &str, factor: f64| {
+        text.strip_suffix(unit).and_then(|number| number.parse::<f64>().ok()).map(|number| number * factor)
+    };
+    let number = text
+        .parse::<f64>()
+        .ok()
+        .or_else(|| quantity(text))
+        .or_else(|| presto("m", 60.0))
+        .or_else(|| presto("PB", 1e15));
+    measured(number.ok_or(Rejection::NotNumeric)?, failed)
+}
+
+/// A cost as a number.
+///
+/// # Errors
+/// It is negative, or not finite.
+pub fn measured(number: f64, failed: bool) -> Result<Cost, Rejection> {
+    if !number.is_finite() {
+        return Err(Rejection::NotFinite);
+    }
+    if number < 0.0 {
+        return Err(Rejection::Negative);
+    }
+    Ok(if failed { Cost::AtLeast(number) } else { Cost::Measured(number) })
+}
+
+/// A time, in milliseconds since 1970: RFC 3339, `2026-01-31 12:00:00.123` with or without a zone's name (read as UTC), a
+/// date, or seconds, milliseconds, micro- or nanoseconds since 1970.
+pub fn time_ms(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<f64>() {
+        return epoch(number);
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time.as_millisecond());
+    }
+    let mut parts = text.splitn(3, [' ', 'T']);
+    let (date, clock) = (parts.next()?, parts.next());
+    let plain = clock.map_or_else(|| date.to_owned(), |clock| format!("{date}T{clock}"));
+    // A zone's offset without a colon, or its name, which PostgreSQL writes; names are read as UTC.
+    if let Ok(time) = plain.parse::<Timestamp>() {
+        return Some(time.as_millisecond());
+    }
+    let civil: DateTime = plain
+        .parse()
+        .ok()
+        .or_else(|| date.parse::<jiff::civil::Date>().ok().filter(|_| clock.is_none()).map(Into::into))?;
+    Some(civil.in_tz("UTC").ok()?.timestamp().as_millisecond())
+}
+
+/// A count since 1970, told by its size.
+pub fn epoch(number: f64) -> Option<i64> {
+    let factor = match number.abs() {
+        size if size < 1e7 => return None,
+        size if size < 1e11 => 1000.0,
+        size if size < 1e14 => 1.0,
+        size if size < 1e17 => 1e-3,
+        size if size < 1e20 => 1e-6,
+        _ => return None,
+    };
+    Some((number * factor) as i64)
+}
+
+/// Whether a field says that a statement failed: a truth value, a state, or an error.
+pub fn flag(text: &str) -> bool {
+    let text = text.trim().to_lowercase();
+    let no = [
+        "",
+        "0",
+        "false",
+        "f",
+        "no",
+        "null",
+        "none",
+        "\\n",
+        "finished",
+        "success",
+        "succeeded",
+        "ok",
+        "completed",
+        "done",
+    ];
+    !no.contains(&text.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_read_as_loggers_write_them() {
+        for (text, expected) in [
+            ("1.5", 1.5),
+            ("1.50s", 1.5),
+            ("2.00m", 120.0),
+            ("3ms", 0.003),
+            ("4kB", 4000.0),
+            ("2MiB", 2_097_152.0),
+            ("1e3", 1000.0),
+        ] {
+            assert_eq!(cost(text, false), Ok(Cost::Measured(expected)), "{text}");
+        }
+        assert_eq!(cost("", false), Ok(Cost::Unknown));
+        assert_eq!(cost("7", true), Ok(Cost::AtLeast(7.0)));
+        assert_eq!(cost("-1", false), Err(Rejection::Negative));
+        assert_eq!(cost("NaN", false), Err(Rejection::NotFinite));
+        assert_eq!(cost("inf", false), Err(Rejection::NotFinite));
+        assert_eq!(cost("slow", false), Err(Rejection::NotNumeric));
+    }
+
+    #[test]
+    fn times_are_read_as_loggers_write_them() {
+        let noon = 1_769_860_800_000;
+        for text in [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31 12:00:00",
+            "2026-01-31 12:00:00.000 UTC",
+            "2026-01-31T13:00:00+01:00",
+            "1769860800",
+            "1769860800000",
+            "1769860800.0",
+        ] {
+            assert_eq!(time_ms(text), Some(noon), "{text}");
+        }
+        assert_eq!(time_ms("2026-01-31"), Some(noon - 43_200_000));
+        for text in ["", "now", "12", "2026-13-01"] {
+            assert_eq!(time_ms(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn failures_are_told_from_successes() {
+        assert!(["FAILED", "true", "EXCEEDED_TIME_LIMIT", "1", "canceled"].iter().all(|text| flag(text)));
+        assert!(["", "FINISHED", "false", "0", "success"].iter().all(|text| !flag(text)));
+    }
+}
