@@ -11,6 +11,7 @@ pub mod instance;
 pub mod kinds;
 pub mod kubernetes;
 pub mod learn;
+pub mod markup;
 pub mod postgres;
 pub mod serve;
 pub mod tuning;

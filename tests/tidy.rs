@@ -128,11 +128,12 @@ fn what_decides_is_pure() {
 
 #[test]
 fn what_describes_is_pure() {
-    let plain =
-        |source: &Source| ["postgres", "kubernetes", "decimal", "duration"].contains(&source.module[0].as_str());
-    check("postgres, kubernetes, decimal and duration are pure", plain, IMPURE);
+    let plain = |source: &Source| {
+        ["postgres", "kubernetes", "decimal", "duration", "markup"].contains(&source.module[0].as_str())
+    };
+    check("postgres, kubernetes, decimal, duration and markup are pure", plain, IMPURE);
     check(
-        "postgres, kubernetes, decimal and duration know no room",
+        "postgres, kubernetes, decimal, duration and markup know no room",
         plain,
         &strs(&above(&["crate::control", "crate::learn"])),
     );

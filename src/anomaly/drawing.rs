@@ -9,6 +9,7 @@ use super::incident::Incident;
 use super::matrix::Kind;
 use super::score::Scored;
 use super::sentence;
+use crate::markup::escape;
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 70.0;
@@ -166,10 +167,6 @@ impl Panel<'_> {
 
 fn clock(time: i64) -> String {
     Timestamp::from_millisecond(time).map_or_else(|_| time.to_string(), |t| t.strftime("%Y-%m-%d %H:%M:%S").to_string())
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Lines of whole words.

@@ -8,6 +8,7 @@ pub mod history;
 pub mod log;
 pub mod model;
 pub mod reading;
+pub mod replay;
 pub mod splits;
 pub mod sqltext;
 pub mod train;

@@ -40,6 +40,9 @@ struct Figures {
     targets: BTreeMap<String, Metrics>,
 }
 
+/// Of each row: its class, its cost, and what the model said.
+type Told = (Vec<usize>, Vec<Cost>, Vec<Judgement>);
+
 /// Judges, and prints the figures.
 ///
 /// # Errors
@@ -50,7 +53,7 @@ pub fn run(arguments: &Evaluate) -> Result<()> {
     let log = arguments.input.open(&targets)?;
     let places: Vec<usize> =
         targets.iter().filter_map(|(name, _)| model.infos.iter().position(|info| info.name == *name)).collect();
-    let mut said: Vec<(Vec<usize>, Vec<Cost>, Vec<Judgement>)> = vec![Default::default(); places.len()];
+    let mut said: Vec<Told> = vec![Told::default(); places.len()];
     let (bar, tell) = bar(&log);
     let mut rows = 0;
     let reading = log.read(&mut |statement| {
@@ -76,7 +79,7 @@ pub fn run(arguments: &Evaluate) -> Result<()> {
             targets.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" or ")
         );
     }
-    let figures = |(place, (truth, costs, told)): (&usize, &(Vec<usize>, Vec<Cost>, Vec<Judgement>))| {
+    let figures = |(place, (truth, costs, told)): (&usize, &Told)| {
         let info = &model.infos[*place];
         (info.name.clone(), metrics(&info.labels, truth, costs, told))
     };

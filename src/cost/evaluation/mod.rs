@@ -74,3 +74,17 @@ pub struct TargetEvaluation {
     /// The trees that were chosen.
     pub chosen: Candidate,
 }
+
+impl SplitEvaluation {
+    /// Adds what another part of the same rows said.
+    pub fn join(&mut self, other: Self) {
+        self.test_rows += other.test_rows;
+        for (own, other) in self.targets.iter_mut().zip(other.targets) {
+            own.truth.extend(other.truth);
+            own.costs.extend(other.costs);
+            for ((_, said), (_, more)) in own.methods.iter_mut().zip(other.methods) {
+                said.extend(more);
+            }
+        }
+    }
+}

@@ -1,1 +1,82 @@
+use super::*;
+use crate::cost::answer::Detail;
+use crate::cost::classes::{TargetSpec, parse_bounds};
+use crate::cost::replay::Replay;
+use crate::cost::train::{Candidate, Options, train};
 
+fn files() -> Files {
+    let bounds = parse_bounds("cpu", ["30", "1800"]).unwrap();
+    let options = Options {
+        grid: vec![Candidate { max_depth: 4, eta: 0.3, rounds: 5 }],
+        folds: 2,
+        max_features: 300,
+        beside: Vec::new(),
+        threads: 1,
+        ..Options::default()
+    };
+    let specs = [
+        TargetSpec { name: "cpu".into(), unit: "seconds".into(), bounds: bounds.clone() },
+        TargetSpec { name: "memory".into(), unit: "bytes".into(), bounds: parse_bounds("memory", ["q0.5"]).unwrap() },
+    ];
+    train(&Replay::new(400, 0.5, 1), &specs, &options, &mut |_| {}).unwrap().model.save()
+}
+
+fn refusal(files: &Files) -> String {
+    CostModel::load(files).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_wrong_with_a_model_is_said() {
+    let whole = files();
+    CostModel::load(&whole).unwrap();
+    for name in whole.keys() {
+        let mut less = whole.clone();
+        less.remove(name);
+        assert!(refusal(&less).contains(&format!("no file {name}")), "{name}: {}", refusal(&less));
+        if name != MANIFEST {
+            let mut corrupted = whole.clone();
+            let bytes = corrupted.get_mut(name).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            assert!(refusal(&corrupted).contains(&format!("{name} is corrupted")), "{}", refusal(&corrupted));
+        }
+    }
+    let edited = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut other = whole.clone();
+        let mut manifest: serde_json::Value = serde_json::from_slice(&other[MANIFEST]).unwrap();
+        edit(&mut manifest);
+        other.insert(MANIFEST.into(), serde_json::to_vec(&manifest).unwrap());
+        refusal(&other)
+    };
+    let error = edited(&|manifest| manifest["format"] = 99.into());
+    assert!(error.contains("format 99") && error.contains("reads up to 1"), "{error}");
+    let error = edited(&|manifest| manifest["targets"] = serde_json::json!([]));
+    assert!(error.contains("names no target"), "{error}");
+    let error = edited(&|manifest| manifest["targets"][0]["bounds"] = serde_json::json!([1.0]));
+    assert!(error.contains("cpu.") && error.contains("expected 2"), "{error}");
+}
+
+/// What the Python package writes with a scikit-learn vocabulary: no checksums, no history, no quantiles.
+#[test]
+fn a_model_that_was_trained_elsewhere_is_served() {
+    let mut files = files();
+    let manifest: serde_json::Value = serde_json::from_slice(&files[MANIFEST]).unwrap();
+    let target =
+        serde_json::json!({"name": "cpu", "bounds": manifest["targets"][0]["bounds"], "classes": "cpu.classes.json"});
+    let mode = &manifest["mode"];
+    let manifest = serde_json::json!({"format": 1, "mode": mode, "ngrams": 3, "targets": [target]});
+    files.insert(MANIFEST.into(), serde_json::to_vec(&manifest).unwrap());
+    files.retain(|name, _| [MANIFEST, "vocabulary.json", "cpu.classes.json"].contains(&name.as_str()));
+    let model = CostModel::load(&files).unwrap();
+    let answer = model.answer("select count(*) from tweets f", None, &[], Detail { tokens: 3, nearest: 3 });
+    assert_eq!((answer.targets.len(), answer.targets[0].source), (1, Source::Text));
+    assert!(answer.nearest.is_empty());
+}
+
+#[test]
+fn plans_speak_only_where_the_text_is_in_doubt() {
+    let model = CostModel::load(&files()).unwrap();
+    let plain = model.judge("select count(*) from tweets f", None);
+    let planned = model.judge("select count(*) from tweets f", Some((1e9, 1e9)));
+    assert_eq!(plain, planned, "this model knows no plans");
+}

@@ -151,10 +151,8 @@ impl Sessions {
             }
         }
         let mut session = self.by_name.remove(&line.session).unwrap_or_default();
-        if let Some(processor) = processor_seconds(&line) {
-            if let Some((_, finished)) = &mut session.waiting {
-                finished.cpu = Cost::Measured(processor);
-            }
+        if let (Some(processor), Some((_, finished))) = (processor_seconds(&line), &mut session.waiting) {
+            finished.cpu = Cost::Measured(processor);
         }
         self.tell(session.waiting.take(), into);
         if let Some(size) = temporary_file(&line.message) {
@@ -260,9 +258,9 @@ fn with_parameters(query: &str, detail: &str) -> String {
     while let Some(at) = rest.find(['$', '\'']) {
         let (before, from) = rest.split_at(at);
         whole.push_str(before);
-        if from.starts_with('\'') {
+        if let Some(string) = from.strip_prefix('\'') {
             // A string may hold a dollar sign that is none.
-            let end = from[1..].find('\'').map_or(from.len(), |end| end + 2);
+            let end = string.find('\'').map_or(from.len(), |end| end + 2);
             whole.push_str(&from[..end]);
             rest = &from[end..];
             continue;

@@ -1,1 +1,281 @@
+use std::io::Write;
+use std::sync::Arc;
 
+use ::parquet::arrow::ArrowWriter;
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use proptest::prelude::*;
+
+use super::*;
+use crate::cost::log::Cost;
+
+/// What a reader makes of bytes.
+fn read(
+    bytes: &[u8],
+    with: impl FnOnce(&[u8], &mut Collector<'_>) -> Result<(), crate::cost::log::LogError>,
+) -> Result<(Vec<Statement>, Reading), String> {
+    let (mut statements, mut reading) = (Vec::new(), Reading::default());
+    let mut each = |statement| statements.push(statement);
+    let mut into = Collector { file: "log".into(), each: &mut each, reading: &mut reading };
+    with(bytes, &mut into).map_err(|error| error.to_string())?;
+    Ok((statements, reading))
+}
+
+fn columns() -> Columns {
+    Columns {
+        query: "query".into(),
+        time: Some("at".into()),
+        targets: vec!["cpu".into()],
+        failed: Some("state".into()),
+        ..Columns::default()
+    }
+}
+
+fn table(bytes: &[u8]) -> Result<(Vec<Statement>, Reading), String> {
+    read(bytes, |bytes, into| csv::read(bytes, &columns(), into))
+}
+
+fn lines(bytes: &[u8]) -> Result<(Vec<Statement>, Reading), String> {
+    read(bytes, |bytes, into| json::read(bytes, &columns(), into))
+}
+
+fn server(bytes: &[u8], json: bool) -> Result<(Vec<Statement>, Reading), String> {
+    let targets: Vec<String> = postgres::TARGETS.map(str::to_owned).to_vec();
+    read(bytes, |bytes, into| match json {
+        true => postgres::read_json(bytes, &targets, 1.0, into),
+        false => postgres::read_csv(bytes, &targets, 1.0, into),
+    })
+}
+
+#[test]
+fn a_table_loses_only_the_rows_that_are_wrong() {
+    let text = "at;query;cpu;state\n2026-01-31 12:00:00;select 1;0.5;FINISHED\n\
+                2026-01-31 12:00:01;\"select ';\n' from t\";3;FAILED\n2026-01-31 12:00:02;select 2;-1;\n\
+                2026-01-31 12:00:03;select 3;NaN;\n2026-01-31 12:00:04;select 4;fast;\nyesterday;select 5;1;\n\
+                2026-01-31 12:00:06;;1;\n2026-01-31 12:00:07;select 7;1\n2026-01-31 12:00:08;select 8;;\n";
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.extend_from_slice(b"2026-01-31 12:00:09;select '\xff\xfe';1;\n");
+    let (statements, reading) = table(&bytes).unwrap();
+    let told: Vec<(&str, Cost)> =
+        statements.iter().map(|statement| (statement.query.as_str(), statement.costs[0])).collect();
+    assert_eq!(
+        told,
+        [("select 1", Cost::Measured(0.5)), ("select ';\n' from t", Cost::AtLeast(3.0)), ("select 8", Cost::Unknown)]
+    );
+    for rejection in [
+        Rejection::Negative,
+        Rejection::NotFinite,
+        Rejection::NotNumeric,
+        Rejection::NoTime,
+        Rejection::NoQuery,
+        Rejection::Malformed,
+        Rejection::NotUtf8,
+    ] {
+        assert_eq!(reading.rejected.get(&rejection), Some(&1), "{rejection}: {reading:?}");
+    }
+    assert_eq!(reading.samples.len(), 5);
+    assert!(reading.samples[0].starts_with("log:4: rows have a negative cost: "), "{:?}", reading.samples[0]);
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_is_there() {
+    let error = table(b"at,query,seconds,state\n2026-01-31,select 1,0.5,\n").unwrap_err();
+    assert_eq!(error, "log has no column \"cpu\": it has at, query, seconds, state; numbers are in seconds");
+    let error = lines(b"{\"query\": \"select 1\", \"at\": 1769860800, \"stats\": {\"cpu\": 1}, \"state\": \"\"}\n")
+        .unwrap_err();
+    assert!(error.contains("no column \"cpu\"") && error.contains("stats.cpu"), "{error}");
+    let error = table(b"").unwrap_err();
+    assert!(error.contains("is empty"), "{error}");
+    let targets = ["memory".to_owned()];
+    let error = read(b"", |bytes, into| postgres::read_json(bytes, &targets, 1.0, into)).unwrap_err();
+    assert!(error.contains("duration, cpu, spill"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_an_error() {
+    let whole = format!("at,query,cpu,state\n{}", "2026-01-31,select 1 from a_table where b = 12,0.5,\n".repeat(500));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(whole.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let unpack =
+        |bytes: &[u8]| read(bytes, |bytes, into| csv::read(flate2::read::MultiGzDecoder::new(bytes), &columns(), into));
+    assert_eq!(unpack(&packed).unwrap().1.statements, 500);
+    let error = unpack(&packed[..packed.len() - 20]).unwrap_err();
+    assert!(error.contains("cut off"), "{error}");
+}
+
+#[test]
+fn long_statements_are_read_up_to_a_limit() {
+    let row = |length: usize| format!("at,query,cpu,state\n2026-01-31,\"select '{}'\",1,\n", "é".repeat(length / 2));
+    let (statements, _) = table(row(1 << 20).as_bytes()).unwrap();
+    assert!(statements[0].query.len() > 1 << 20);
+    let (statements, reading) = table(row(10 << 20).as_bytes()).unwrap();
+    assert!(statements.is_empty());
+    assert_eq!(reading.rejected.get(&Rejection::TooLong), Some(&1));
+    let line = format!(
+        "{{\"query\": \"select '{}'\", \"at\": 1769860800, \"cpu\": 1, \"state\": null}}\n",
+        "x".repeat(20 << 20)
+    );
+    let next = "{\"query\": \"select 1\", \"at\": 1769860800, \"cpu\": 1, \"state\": null}";
+    let (statements, reading) = lines((line + next).as_bytes()).unwrap();
+    assert_eq!((statements.len(), reading.rejected.get(&Rejection::TooLong)), (1, Some(&1)));
+}
+
+#[test]
+fn json_lines_find_nested_fields() {
+    let columns =
+        Columns { query: "event.query".into(), targets: vec!["event.stats.cpuTime".into()], ..Columns::default() };
+    let text = b"\xef\xbb\xbf{\"event\": {\"query\": \"select 1\", \"stats\": {\"cpuTime\": \"1.50s\"}}}\n\n[1]\n{\"event\": 3}\n{broken\n";
+    let (statements, reading) = read(text, |bytes, into| json::read(bytes, &columns, into)).unwrap();
+    assert_eq!(statements[0].costs, [Cost::Measured(1.5)]);
+    assert_eq!(reading.rejected.get(&Rejection::Malformed), Some(&2));
+    assert_eq!(reading.rejected.get(&Rejection::NoQuery), Some(&1));
+}
+
+fn parquet_file(columns: Vec<(&str, ArrayRef)>) -> ::bytes::Bytes {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes.into()
+}
+
+#[test]
+fn parquet_is_read_by_its_types() {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("select 1"), None, Some("select 3")]));
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1000, 2000, 3000]));
+    let states: ArrayRef = Arc::new(StringArray::from(vec!["FINISHED", "FAILED", "FAILED"]));
+    let whole: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(2), Some(3)]));
+    let file = |cpu: ArrayRef| {
+        parquet_file(vec![("query", texts.clone()), ("at", times.clone()), ("state", states.clone()), ("cpu", cpu)])
+    };
+    let take = |bytes: ::bytes::Bytes| read(&[], |_, into| parquet::read(bytes, &columns(), into));
+    let (statements, reading) = take(file(whole)).unwrap();
+    assert_eq!(statements.len(), 2);
+    assert_eq!((statements[0].time_ms, statements[0].costs[0]), (Some(1000), Cost::Measured(1.0)));
+    assert_eq!(statements[1].costs[0], Cost::AtLeast(3.0));
+    assert_eq!(reading.rejected.get(&Rejection::NoQuery), Some(&1));
+    let (statements, reading) = take(file(Arc::new(Float64Array::from(vec![1.0, 1.0, f64::NAN])))).unwrap();
+    assert_eq!((statements.len(), reading.rejected.get(&Rejection::NotFinite)), (1, Some(&1)));
+    let nested: ArrayRef = Arc::new(arrow_array::StructArray::from(vec![(
+        Arc::new(arrow_schema::Field::new("user", arrow_schema::DataType::Utf8, true)),
+        states.clone(),
+    )]));
+    let error = take(file(nested)).unwrap_err();
+    assert!(error.contains("column \"cpu\" is Struct"), "{error}");
+    let error =
+        take(parquet_file(vec![("sql", texts.clone()), ("seconds", Arc::new(Float64Array::from(vec![1.0; 3])))]));
+    let error = error.unwrap_err();
+    assert!(error.contains("no column \"query\": it has sql, seconds") && error.contains("seconds"), "{error}");
+    let error = take(::bytes::Bytes::from_static(b"PAR1 but no more")).unwrap_err();
+    assert!(error.contains("can't be read as Parquet"), "{error}");
+}
+
+/// One session's lines of a csvlog, as PostgreSQL 15 writes them.
+fn csvlog(lines: &[(&str, &str, &str, &str, &str)]) -> Vec<u8> {
+    let mut writer = ::csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    for (time, state, message, detail, statement) in lines {
+        let mut fields = vec![""; 26];
+        (fields[0], fields[5], fields[8], fields[11]) = (time, "s1", "2026-01-31 12:00:00 UTC", "LOG");
+        (fields[12], fields[13], fields[14], fields[19]) = (state, message, detail, statement);
+        writer.write_record(&fields).unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn what_a_server_tells_of_a_statement_is_put_together() {
+    let usage = "! system usage stats:\n!\t0.250000 s user, 0.050000 s system, 0.310000 s elapsed\n";
+    let bytes = csvlog(&[
+        ("2026-01-31 12:00:01.000 UTC", "00000", "duration: 0.1 ms  parse <unnamed>: select $1", "", ""),
+        ("2026-01-31 12:00:02.000 UTC", "00000", "temporary file: path \"base/pgsql_tmp/a\", size 4096", "", "select"),
+        ("2026-01-31 12:00:02.000 UTC", "00000", "temporary file: path \"base/pgsql_tmp/b\", size 1000", "", "select"),
+        (
+            "2026-01-31 12:00:02.000 UTC",
+            "00000",
+            "duration: 310.5 ms  execute <unnamed>: select a from t where b = $1 order by 1",
+            "parameters: $1 = 'x'",
+            "",
+        ),
+        ("2026-01-31 12:00:02.001 UTC", "00000", "EXECUTE MESSAGE STATISTICS", usage, ""),
+        (
+            "2026-01-31 12:00:12.001 UTC",
+            "57014",
+            "canceling statement due to statement timeout",
+            "",
+            "select pg_sleep(60)",
+        ),
+        ("2026-01-31 12:00:13.000 UTC", "00000", "duration: 1.0 ms  statement: select 2", "", ""),
+    ]);
+    assert_eq!(Format::detect("x", &bytes), Format::PostgresCsvLog);
+    let (statements, reading) = server(&bytes, false).unwrap();
+    assert_eq!(reading.statements, 3);
+    assert_eq!(statements[0].query, "select a from t where b = 'x' order by 1");
+    let Cost::Measured(cpu) = statements[0].costs[1] else { panic!("no processor time: {:?}", statements[0]) };
+    assert!((cpu - 0.3).abs() < 1e-9);
+    assert_eq!((statements[0].costs[0], statements[0].costs[2]), (Cost::Measured(0.3105), Cost::Measured(5096.0)));
+    assert_eq!(statements[1].query, "select pg_sleep(60)");
+    assert_eq!(statements[1].costs, [Cost::AtLeast(10.0), Cost::Unknown, Cost::AtLeast(0.0)]);
+    assert_eq!(statements[2].costs, [Cost::Measured(0.001), Cost::Unknown, Cost::Measured(0.0)]);
+}
+
+/// The csvlog and the jsonlog of one run of a real server say the same, and the same as a reader of another kind found in
+/// them. Only where the evaluation data lies beside the project.
+#[test]
+fn a_real_servers_logs_agree() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/query-cost/pg15-own-log");
+    if !folder.is_dir() {
+        eprintln!("not run: {} is not there", folder.display());
+        return;
+    }
+    let unpacked = |name: &str| {
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(folder.join(name)).unwrap();
+        std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(file), &mut bytes).unwrap();
+        bytes
+    };
+    let (by_csv, _) = server(&unpacked("postgresql.csv.gz"), false).unwrap();
+    let (by_json, _) = server(&unpacked("postgresql.json.gz"), true).unwrap();
+    assert_eq!(by_csv.len(), by_json.len());
+    for (one, other) in by_csv.iter().zip(&by_json) {
+        assert_eq!((&one.query, one.time_ms, &one.costs), (&other.query, other.time_ms, &other.costs));
+    }
+    let parsed = Columns {
+        query: "query".into(),
+        targets: vec!["duration_ms".into(), "cpu_user_ms".into(), "cpu_sys_ms".into(), "temp_bytes".into()],
+        ..Columns::default()
+    };
+    let (parsed, _) = read(&unpacked("pg15_log.csv.gz"), |bytes, into| csv::read(bytes, &parsed, into)).unwrap();
+    assert!(parsed.len() >= 7900, "{}", parsed.len());
+    let mut own = by_csv.iter();
+    for expected in &parsed {
+        // The log has the statements that set the run up as well.
+        let found = own.find(|found| found.query.split_whitespace().eq(expected.query.split_whitespace()));
+        let found = found.unwrap_or_else(|| panic!("not found: {}", expected.query));
+        let number = |cost: Cost| match cost {
+            Cost::Measured(cost) => cost,
+            Cost::AtLeast(_) | Cost::Unknown => f64::NAN,
+        };
+        let [duration, user, system, spill] = [0, 1, 2, 3].map(|at| number(expected.costs[at]));
+        assert!((number(found.costs[0]) - duration / 1e3).abs() < 1e-6, "{} {expected:?}", found.query);
+        assert!((number(found.costs[1]) - (user + system) / 1e3).abs() < 1e-6, "{} {expected:?}", found.query);
+        assert!((number(found.costs[2]) - spill).abs() < 0.5, "{} {expected:?}", found.query);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = (table(&bytes), lines(&bytes), server(&bytes, true), server(&bytes, false));
+        let _ = read(&[], |_, into| parquet::read(::bytes::Bytes::from(bytes.clone()), &columns(), into));
+        Format::detect("log", &bytes);
+    }
+
+    #[test]
+    fn no_messages_make_a_reader_panic(message in "\\PC{0,60}", detail in "(parameters: )?\\PC{0,60}") {
+        for prefix in ["duration: 1 ms  statement: ", "duration: 1 ms  execute a: ", "duration: 1 ms  plan:", "temporary file: ", ""] {
+            let bytes = csvlog(&[("2026-01-31 12:00:01.000 UTC", "00000", &format!("{prefix}{message}"), &detail, "")]);
+            server(&bytes, false).unwrap();
+        }
+    }
+}

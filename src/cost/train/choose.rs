@@ -50,8 +50,8 @@ pub fn choose(
     fit: &Fit<'_>,
     columns: &Columns,
     train: &[usize],
-    target: usize,
-    info: &TargetInfo,
+    grid: &[Candidate],
+    (target, info): (usize, &TargetInfo),
 ) -> Result<Chosen, TrainError> {
     let known: Vec<usize> = train
         .iter()
@@ -64,7 +64,7 @@ pub fn choose(
     let keys = fit.prepared.keys();
     let folds = folds(fit.split, &keys, &sampled, fit.options.folds, fit.options.seed);
     let mut best: Option<(f64, Candidate, Vec<Vec<Held>>)> = None;
-    for candidate in &fit.options.grid {
+    for candidate in grid {
         let mut held = Vec::new();
         for (teach, judge) in &folds {
             let forest = Forest::read(&fit.classes(columns, teach, target, info, *candidate, false)?)?;

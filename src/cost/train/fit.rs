@@ -98,13 +98,18 @@ impl<'a> Fit<'a> {
     }
 
     /// Chooses candidate, temperature, history's rule and threshold of each target by cross-validation.
-    pub fn choose(&self, train: &[usize], each: &mut dyn FnMut(&str)) -> Result<Vec<Chosen>, TrainError> {
+    pub fn choose(
+        &self,
+        train: &[usize],
+        grid: &[Vec<Candidate>],
+        each: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Chosen>, TrainError> {
         let infos = self.infos(train)?;
         let columns = self.columns(train);
         let mut chosen = Vec::new();
         for (target, info) in infos.iter().enumerate() {
             each(&info.name);
-            chosen.push(choose(self, &columns, train, target, info)?);
+            chosen.push(choose(self, &columns, train, &grid[target], (target, info))?);
         }
         Ok(chosen)
     }

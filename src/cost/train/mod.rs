@@ -11,7 +11,7 @@ use super::classes::{ClassError, TargetSpec, class, resolve};
 use super::evaluation::{Evaluation, Method, SplitEvaluation, TargetEvaluation};
 use super::log::{Cost, Log, LogError, Reading};
 use super::model::CostModel;
-use super::splits::{Split, part};
+use super::splits::{Parts, Split, folds, part};
 use super::sqltext::Mode;
 use crate::learn::boost::BoostError;
 use choose::Chosen;
@@ -191,17 +191,35 @@ pub fn train(
     let mut evaluation = Evaluation::default();
     let mut chosen: Option<Vec<Chosen>> = None;
     for split in splits {
-        let (train, test) = part(split, &keys, &all, options.test_percent / 100.0, options.seed);
-        let judged = judge(&prepared, [&counted, &paper], specs, options, split, (&train, &test), &mut steps);
-        match judged {
-            Ok((judged, found)) => {
-                chosen.get_or_insert(found);
-                evaluation.splits.push(judged);
+        let parts = match split {
+            // One part of the templates is too few to say much: each is judged once, by a model of the others.
+            Split::Template => folds(split, &keys, &all, (100.0 / options.test_percent).round() as usize, options.seed),
+            Split::Time | Split::Random => vec![part(split, &keys, &all, options.test_percent / 100.0, options.seed)],
+        };
+        let mut whole: Option<SplitEvaluation> = None;
+        for parts in &parts {
+            // The split that chooses looks at the whole grid; those beside it take its trees.
+            let grid = chosen.as_ref().map(|chosen| chosen.iter().map(|chosen| vec![chosen.candidate]).collect());
+            let grid: Vec<Vec<Candidate>> = grid.unwrap_or_else(|| vec![options.grid.clone(); specs.len()]);
+            let judged = judge(&prepared, [&counted, &paper], specs, options, (split, &grid), parts, &mut steps);
+            match judged {
+                Ok((judged, found)) => {
+                    chosen.get_or_insert(found);
+                    match &mut whole {
+                        Some(whole) => whole.join(judged),
+                        None => whole = Some(judged),
+                    }
+                }
+                // The split that chooses must work; one beside it may not be possible with this log (a single template, say).
+                Err(error) if split == options.split && whole.is_none() => return Err(error),
+                Err(error) => {
+                    evaluation.missing.push((split, error.to_string()));
+                    whole = None;
+                    break;
+                }
             }
-            // The split that chooses must work; one beside it may not be possible with this log (a single template, say).
-            Err(error) if split == options.split => return Err(error),
-            Err(error) => evaluation.missing.push((split, error.to_string())),
         }
+        evaluation.splits.extend(whole);
     }
     let chosen = chosen.unwrap_or_default();
     let fit = Fit { prepared: &prepared, counted: &counted, specs, options, split: options.split };
@@ -248,13 +266,13 @@ fn judge(
     [counted, paper]: [&Counted; 2],
     specs: &[TargetSpec],
     options: &Options,
-    split: Split,
-    (train, test): (&[usize], &[usize]),
+    (split, grid): (Split, &[Vec<Candidate>]),
+    (train, test): &Parts,
     steps: &mut Steps<'_>,
 ) -> Result<(SplitEvaluation, Vec<Chosen>), TrainError> {
     let word = format!("{} split", split.word());
     let ours = Fit { prepared, counted, specs, options, split };
-    let chosen = ours.choose(train, &mut |target| steps.step(&word, target))?;
+    let chosen = ours.choose(train, grid, &mut |target| steps.step(&word, target))?;
     let model = ours.model(train, &chosen, &mut |_| {})?;
     let plain = Fit { counted: paper, ..ours };
     let theirs: Vec<Chosen> = chosen.iter().map(|chosen| Chosen::plain(chosen.candidate)).collect();

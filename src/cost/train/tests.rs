@@ -1,1 +1,148 @@
+use super::*;
+use crate::cost::answer::{Detail, Predictor, Source};
+use crate::cost::classes::parse_bounds;
+use crate::cost::fetch::TextLog;
+use crate::cost::model::CostModel;
+use crate::cost::reading::Columns;
+use crate::cost::replay::Replay;
 
+fn specs() -> Vec<TargetSpec> {
+    let spec = |name: &str, unit: &str, bounds: &[&str]| TargetSpec {
+        name: name.into(),
+        unit: unit.into(),
+        bounds: parse_bounds(name, bounds.iter().copied()).unwrap(),
+    };
+    vec![spec("cpu", "seconds", &["30", "1800"]), spec("memory", "bytes", &["q0.5", "q0.9"])]
+}
+
+fn small() -> Options {
+    Options {
+        grid: vec![Candidate { max_depth: 6, eta: 0.3, rounds: 30 }],
+        max_features: 2000,
+        folds: 2,
+        threads: 1,
+        beside: Vec::new(),
+        ..Options::default()
+    }
+}
+
+fn trained(log: &dyn Log, options: &Options) -> Trained {
+    train(log, &specs(), options, &mut |_| {}).unwrap()
+}
+
+fn table(text: &str) -> TextLog {
+    let columns = Columns {
+        query: "query".into(),
+        time: text.starts_with("at,").then(|| "at".into()),
+        targets: vec!["cpu".into()],
+        ..Columns::default()
+    };
+    TextLog { bytes: text.as_bytes().to_vec(), columns, targets: vec!["cpu".into()] }
+}
+
+fn refusal(text: &str, options: &Options) -> String {
+    train(&table(text), &specs()[..1], options, &mut |_| {}).unwrap_err().to_string()
+}
+
+#[test]
+fn a_saved_model_answers_bit_for_bit_as_before() {
+    let options = small();
+    let before = trained(&Replay::new(1500, 0.8, 3), &options).model;
+    let files = before.save();
+    let again = trained(&Replay::new(1500, 0.8, 3), &options).model;
+    assert!(files == again.save(), "the same log and seed give another model");
+    let other = trained(&Replay::new(1500, 0.8, 3), &Options { seed: 8, ..options }).model;
+    assert_ne!(before.version, other.version);
+    let after = CostModel::load(&files).unwrap();
+    assert_eq!(before.version, after.version);
+    let mut queries = vec![String::new(), "not SQL at all".into(), "select '".into(), "\u{0}\u{feff}sélect".into()];
+    Replay::new(300, 0.2, 4).read(&mut |statement| queries.push(statement.query)).unwrap();
+    let detail = Detail { tokens: 5, nearest: 2 };
+    let mut sources = std::collections::HashSet::new();
+    for query in &queries {
+        let (one, other) = (before.answer(query, None, &[], detail), after.answer(query, None, &[], detail));
+        assert_eq!(one, other, "{query}");
+        for estimate in &one.targets {
+            sources.insert(estimate.source);
+            let sum: f64 = estimate.probabilities.iter().sum();
+            assert!((sum - 1.0).abs() < 1e-6 && estimate.p50 <= estimate.p90 && estimate.p50 >= 0.0, "{estimate:?}");
+            assert_eq!(
+                estimate.label,
+                before.infos.iter().find(|i| i.name == estimate.target).unwrap().labels[estimate.class]
+            );
+        }
+    }
+    assert!(sources.contains(&Source::Text) && sources.contains(&Source::Default), "{sources:?}");
+    let known = Predictor::predict(&after, &[queries[10].as_str()], &[1], detail);
+    assert_eq!((known[0].targets.len(), known[0].targets[0].target.as_str()), (1, "memory"));
+}
+
+#[test]
+fn ours_beats_the_majority_and_the_lookup_on_every_split() {
+    let options = Options { beside: Split::ALL.to_vec(), ..small() };
+    let trained = trained(&Replay::new(3000, 0.7, 5), &options);
+    assert_eq!(
+        trained.evaluation.splits.iter().map(|split| split.split).collect::<Vec<_>>(),
+        [Split::Time, Split::Random, Split::Template]
+    );
+    let accuracy = |target: &TargetEvaluation, wanted: Method| {
+        let said = &target.methods.iter().find(|(method, _)| *method == wanted).unwrap().1;
+        said.iter().zip(&target.truth).filter(|(said, truth)| said.class == **truth).count() as f64 / said.len() as f64
+    };
+    for split in &trained.evaluation.splits {
+        for target in &split.targets {
+            let ours = accuracy(target, Method::Ours);
+            for other in [Method::Majority, Method::Lookup] {
+                let theirs = accuracy(target, other);
+                assert!(ours > theirs, "{:?} {}: {ours} against {other:?}'s {theirs}", split.split, target.info.name);
+            }
+        }
+    }
+    let template = &trained.evaluation.splits[2];
+    assert_eq!(template.test_rows, 3000, "every template is judged once");
+}
+
+#[test]
+fn what_was_cancelled_counts_as_heavy() {
+    let mut text = "at,query,cpu,state\n".to_owned();
+    for row in 0..120 {
+        let minute = row % 60;
+        let hour = 10 + row / 60;
+        text += &format!("2026-01-31 {hour}:{minute:02}:00,select a from small where id = {row},1,FINISHED\n");
+        text += &format!("2026-01-31 {hour}:{minute:02}:30,select sum(b) from large where c > {row},2000,FAILED\n");
+    }
+    let mut log = table(&text);
+    log.columns.failed = Some("state".into());
+    let model = train(&log, &specs()[..1], &small(), &mut |_| {}).unwrap().model;
+    let class = |query: &str| model.answer(query, None, &[], Detail::default()).targets[0].class;
+    assert_eq!((class("select a from small where id = 77"), class("select sum(b) from large where c > 5000")), (0, 2));
+}
+
+#[test]
+fn a_log_without_enough_in_it_is_refused_with_what_to_do() {
+    let error = refusal("at,query,cpu\n", &small());
+    assert!(error.contains("no statement to learn from: it is empty"), "{error}");
+    let error = refusal("at,query,cpu\n2026-01-31,select 1,slow\n2026-01-31,select 2,-1\n", &small());
+    assert!(error.contains("1 rows have a cost that is no number") && error.contains("e.g. "), "{error}");
+    let rows = |count: usize, cost: fn(usize) -> f64| {
+        (0..count).map(|row| format!("2026-01-31,select {row} from t,{}\n", cost(row))).collect::<String>()
+    };
+    let text = format!("at,query,cpu\n{}", rows(100, |row| row as f64 / 100.0));
+    let error = refusal(&text, &small());
+    assert!(error.contains("one class") && error.contains("0.5"), "{error}");
+    let text = format!("at,query,cpu\n{}", rows(6, |row| row as f64 * 500.0));
+    let error = refusal(&text, &small());
+    assert!(error.contains("6 statements have a cost of cpu, and 2 folds need at least 8"), "{error}");
+    let text = format!("when,query,cpu\n{}", rows(100, |row| row as f64 * 500.0));
+    let error = refusal(&text, &small());
+    assert!(error.contains("can't be split by time") && error.contains("--split random"), "{error}");
+    // A split beside the headline may be impossible: a single template can't judge others.
+    let text = format!("at,query,cpu\n{}", rows(100, |row| row as f64 * 50.0));
+    let options = Options { beside: Split::ALL.to_vec(), ..small() };
+    let trained = train(&table(&text), &specs()[..1], &options, &mut |_| {}).unwrap();
+    assert!(
+        trained.evaluation.missing.iter().any(|(split, _)| *split == Split::Template),
+        "{:?}",
+        trained.evaluation.missing
+    );
+}
