@@ -103,14 +103,22 @@ pub fn read_json(input: impl Read, targets: &[String], weight: f32, into: &mut C
 /// What is known of a session so far.
 #[derive(Debug, Default)]
 struct Session {
-    /// Bytes of temporary files since the last statement.
-    spill: f64,
+    /// Bytes of temporary files since the last statement, and the statement that they were told of.
+    spill: (f64, String),
     /// The plan's cost and rows that auto_explain told of the statement to come.
     plan: Option<(f32, f32)>,
     /// A statement whose processor time may follow.
     waiting: Option<(u64, Finished)>,
     /// When it last said something.
     last_ms: Option<i64>,
+}
+
+impl Session {
+    /// Bytes of temporary files of a statement that ended.
+    fn take_spill(&mut self, query: &str) -> f64 {
+        let (spill, statement) = std::mem::take(&mut self.spill);
+        if statement.is_empty() || statement == query { spill } else { 0.0 }
+    }
 }
 
 /// A statement that ended.
@@ -156,13 +164,17 @@ impl Sessions {
         }
         self.tell(session.waiting.take(), into);
         if let Some(size) = temporary_file(&line.message) {
-            session.spill += size;
+            // Of a statement that is not logged the files are told all the same.
+            if session.spill.1 != line.statement {
+                session.spill = (0.0, line.statement.clone());
+            }
+            session.spill.0 += size;
         } else if let Some((ms, rest)) = duration(&line.message) {
             if let Some(plan) = rest.strip_prefix("plan:") {
                 session.plan = plan_of(plan).or(session.plan);
             } else if let Some(query) = query(rest) {
+                let (spill, plan) = (session.take_spill(query), session.plan.take());
                 let query = with_parameters(query, &line.detail);
-                let (spill, plan) = (std::mem::take(&mut session.spill), session.plan.take());
                 let finished =
                     Finished { query, time_ms, duration: Cost::Measured(ms / 1000.0), cpu: Cost::Unknown, spill, plan };
                 session.waiting = Some((row, finished));
@@ -172,8 +184,8 @@ impl Sessions {
             let since = session.last_ms.or_else(|| self::time_ms(&line.session_start));
             let seconds = since.zip(time_ms).map(|(since, now)| (now - since).max(0) as f64 / 1000.0);
             let cost = seconds.map_or(Cost::Unknown, Cost::AtLeast);
+            let spill = session.take_spill(&line.statement);
             let query = with_parameters(&line.statement, &line.detail);
-            let spill = std::mem::take(&mut session.spill);
             let finished =
                 Finished { query, time_ms, duration: cost, cpu: Cost::Unknown, spill, plan: session.plan.take() };
             self.tell(Some((row, finished)), into);
