@@ -49,10 +49,12 @@ impl Record {
         if costs.is_empty() { 0.0 } else { quantile(&costs, share) }
     }
 
-    /// Probabilities of the classes, with a little for those that were never seen.
-    pub fn probabilities(&self) -> Vec<f64> {
-        let prior = 0.5 / self.classes.len() as f64;
-        let sum: f64 = self.classes.iter().map(|weight| f64::from(*weight)).sum::<f64>() + 0.5;
+    /// Probabilities of the classes. `doubt` is a weight that is spread over all classes evenly, also over those that were
+    /// never seen.
+    pub fn probabilities(&self, doubt: f32) -> Vec<f64> {
+        let doubt = f64::from(doubt);
+        let prior = doubt / self.classes.len() as f64;
+        let sum: f64 = self.classes.iter().map(|weight| f64::from(*weight)).sum::<f64>() + doubt;
         self.classes.iter().map(|weight| (f64::from(*weight) + prior) / sum).collect()
     }
 }
@@ -85,11 +87,13 @@ pub struct Rule {
     pub text: Least,
     /// For the same fingerprint.
     pub fingerprint: Least,
+    /// How little a record is trusted: see [`Record::probabilities`].
+    pub doubt: f32,
 }
 
 impl Rule {
     /// The history never answers.
-    pub const NEVER: Self = Self { decay: 1.0, text: Least::NEVER, fingerprint: Least::NEVER };
+    pub const NEVER: Self = Self { decay: 1.0, text: Least::NEVER, fingerprint: Least::NEVER, doubt: 0.5 };
 }
 
 /// What is known of one target.
@@ -154,6 +158,7 @@ mod tests {
             decay: 0.9,
             text: Least { count: Some(2), share: 0.9 },
             fingerprint: Least { count: Some(4), share: 0.6 },
+            doubt: 0.5,
         };
         let mut history = History::new(rule, 2);
         history.add(1, 10, 0, 1.0, 1.0);
@@ -169,7 +174,7 @@ mod tests {
             history.add(3, 10, 1, 99.0, 1.0);
         }
         assert_eq!(history.answer(9, 10).unwrap().verdict().0, 1, "the newer counts more");
-        let sum: f64 = history.fingerprints[&10].probabilities().iter().sum();
+        let sum: f64 = history.fingerprints[&10].probabilities(0.5).iter().sum();
         assert!((sum - 1.0).abs() < 1e-9);
         history.keep(1);
         assert_eq!(history.texts.keys().collect::<Vec<_>>(), [&3]);

@@ -73,6 +73,8 @@ pub struct Settings {
     pub rounds: u32,
     /// Share of the columns that a tree may use.
     pub column_share: f64,
+    /// Share of these that a node may ask for.
+    pub node_share: f64,
     /// Least sum of Hessians in a leaf.
     pub min_child_weight: f64,
     /// Seed of everything random.
@@ -126,6 +128,7 @@ pub fn train(
         ("max_depth", settings.max_depth.to_string()),
         ("eta", settings.eta.to_string()),
         ("colsample_bytree", settings.column_share.to_string()),
+        ("colsample_bynode", settings.node_share.to_string()),
         ("min_child_weight", settings.min_child_weight.to_string()),
         ("seed", settings.seed.to_string()),
         ("nthread", settings.threads.to_string()),
@@ -406,8 +409,16 @@ mod tests {
         (rows, labels)
     }
 
-    const SETTINGS: Settings =
-        Settings { max_depth: 4, eta: 0.3, rounds: 20, column_share: 0.8, min_child_weight: 1.0, seed: 7, threads: 1 };
+    const SETTINGS: Settings = Settings {
+        max_depth: 4,
+        eta: 0.3,
+        rounds: 20,
+        column_share: 0.8,
+        node_share: 1.0,
+        min_child_weight: 1.0,
+        seed: 7,
+        threads: 1,
+    };
 
     fn learn(objective: &Objective) -> (Rows, Vec<f32>, Vec<u8>) {
         let (rows, labels) = data();

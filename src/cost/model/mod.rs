@@ -108,7 +108,7 @@ impl TargetModel {
     /// What a statement costs. `columns` is how many the vocabulary has.
     pub fn judge(&self, seen: &Seen<'_>, names: &[String]) -> Judgement {
         let (probabilities, source, known) = match self.history.answer(seen.digest, seen.fingerprint) {
-            Some(record) => (record.probabilities(), Source::History, Some(record)),
+            Some(record) => (record.probabilities(self.history.rule.doubt), Source::History, Some(record)),
             None => self.by_text(seen, names),
         };
         let class = most(&probabilities);

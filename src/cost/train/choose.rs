@@ -14,6 +14,8 @@ use crate::learn::boost::{Forest, softmax};
 
 /// Rows of a cross-validation, at the most.
 const ROWS: usize = 30_000;
+/// Rows that say how far margins are to be trusted, at the least.
+const TRUSTED: usize = 50;
 /// Share of the statements that a model answers for without abstaining, on what it did not learn from.
 const COVERED: f64 = 0.8;
 
@@ -84,10 +86,15 @@ pub fn choose(
     let Some((_, candidate, held)) = best else {
         return Ok(Chosen::plain(Candidate { max_depth: 6, eta: 0.1, rounds: 200 }));
     };
-    let temperature = temperature(held.iter().flatten());
     let teachers: Vec<&[usize]> = folds.iter().map(|(teach, _)| teach.as_slice()).collect();
-    let rule = rule(fit, target, info, &teachers, &held, temperature);
-    let abstain_below = threshold(fit, columns, target, info, (&teachers, &held), rule, temperature);
+    let mut rule = rule(fit, target, info, &teachers, &held);
+    let told = told(fit, target, info, (&teachers, &held), rule);
+    rule.doubt = doubt(&told);
+    // The text is asked where the history does not answer; where that is seldom, every row says how far to trust it.
+    let by_text = || told.iter().filter(|(record, _)| record.is_none()).map(|(_, held)| *held);
+    let enough = by_text().count() >= TRUSTED;
+    let temperature = if enough { temperature(by_text()) } else { temperature(held.iter().flatten()) };
+    let abstain_below = threshold(fit, columns, &told, rule, temperature);
     Ok(Chosen { candidate, temperature, rule, abstain_below })
 }
 
@@ -121,16 +128,9 @@ struct Said {
 }
 
 /// When the history is right more often than the text's model.
-fn rule(
-    fit: &Fit<'_>,
-    target: usize,
-    info: &TargetInfo,
-    teachers: &[&[usize]],
-    held: &[Vec<Held>],
-    temperature: f64,
-) -> Rule {
+fn rule(fit: &Fit<'_>, target: usize, info: &TargetInfo, teachers: &[&[usize]], held: &[Vec<Held>]) -> Rule {
     let right_by_text: Vec<bool> =
-        held.iter().flatten().map(|row| most(&softmax(&row.margins, temperature)) == row.truth).collect();
+        held.iter().flatten().map(|row| most(&softmax(&row.margins, 1.0)) == row.truth).collect();
     let mut best = (
         right_by_text
             .iter()
@@ -161,7 +161,7 @@ fn rule(
         };
         for text in leasts(&[1, 2, 3]) {
             for fingerprint in leasts(&[3, 10, 30]) {
-                let rule = Rule { decay, text, fingerprint };
+                let rule = Rule { decay, text, fingerprint, ..Rule::NEVER };
                 let right: f64 = held
                     .iter()
                     .flatten()
@@ -186,31 +186,47 @@ fn answer(rule: &Rule, said: &Said) -> Option<usize> {
     met(rule.text, said.text).or_else(|| met(rule.fingerprint, said.fingerprint)).map(|(_, class, _)| class)
 }
 
-/// The confidence that [`COVERED`] of the rows reach.
-fn threshold(
+/// Each held row with the record that answers for it.
+fn told<'h>(
     fit: &Fit<'_>,
-    columns: &Columns,
     target: usize,
     info: &TargetInfo,
-    (teachers, held): (&[&[usize]], &[Vec<Held>]),
+    (teachers, held): (&[&[usize]], &'h [Vec<Held>]),
     rule: Rule,
-    temperature: f64,
-) -> f64 {
-    let mut confidences = Vec::new();
+) -> Vec<(Option<Record>, &'h Held)> {
+    let mut told = Vec::new();
     for (teach, rows) in teachers.iter().zip(held) {
         let history = fit.history(teach, target, info, rule);
-        confidences.extend(rows.iter().map(|held| {
+        told.extend(rows.iter().map(|held| {
             let row = &fit.prepared.rows[held.row];
-            if let Some(record) = history.answer(row.digest, row.key.fingerprint) {
-                let probabilities = record.probabilities();
-                return probabilities[most(&probabilities)];
-            }
-            let probabilities = softmax(&held.margins, temperature);
-            let mut novelty = fit.novelty(columns, held.row);
-            novelty.fingerprint = !history.fingerprints.contains_key(&row.key.fingerprint);
-            confidence(probabilities[most(&probabilities)], Source::Text, novelty)
+            (history.answer(row.digest, row.key.fingerprint).cloned(), held)
         }));
     }
+    told
+}
+
+/// The doubt with the largest likelihood of the truth, over the rows that the history answers for.
+fn doubt(told: &[(Option<Record>, &Held)]) -> f32 {
+    let likelihood = |doubt: f32| -> f64 {
+        let answered = told.iter().filter_map(|(record, held)| Some((record.as_ref()?, held)));
+        answered.map(|(record, held)| held.weight * record.probabilities(doubt)[held.truth].max(1e-9).ln()).sum()
+    };
+    let candidates = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
+    let best = candidates.map(|doubt| (likelihood(doubt), doubt)).into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map_or(0.5, |(_, doubt)| doubt)
+}
+
+/// The confidence that [`COVERED`] of the rows reach.
+fn threshold(fit: &Fit<'_>, columns: &Columns, told: &[(Option<Record>, &Held)], rule: Rule, temperature: f64) -> f64 {
+    let confidence = |(record, held): &(Option<Record>, &Held)| {
+        let probabilities = match record {
+            Some(record) => record.probabilities(rule.doubt),
+            None => softmax(&held.margins, temperature),
+        };
+        let source = if record.is_some() { Source::History } else { Source::Text };
+        confidence(probabilities[most(&probabilities)], source, fit.novelty(columns, held.row))
+    };
+    let mut confidences: Vec<f64> = told.iter().map(confidence).collect();
     confidences.sort_by(f64::total_cmp);
     if confidences.is_empty() { 0.0 } else { quantile(&confidences, 1.0 - COVERED) }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::choose::{Chosen, choose};
-use super::prepare::{Counted, NO_TEXT, Prepared};
+use super::prepare::{Counted, NO_TEXT, Prepared, Row};
 use super::{Candidate, Options, TrainError};
 use crate::cost::answer::{Novelty, TargetInfo};
 use crate::cost::classes::{TargetSpec, class, quantile, resolve};
@@ -12,6 +12,7 @@ use crate::cost::log::Cost;
 use crate::cost::model::vocabulary::{Vocabulary, is_value};
 use crate::cost::model::{Boosted, CostModel, Judgement, Known, Prior, Seen, TargetModel, with_plan};
 use crate::cost::splits::Split;
+use crate::cost::sqltext::Mode;
 use crate::learn::boost::{self, Objective, Rows, Settings};
 
 /// Statements that a model keeps: more are forgotten, the rarest first.
@@ -180,22 +181,35 @@ impl<'a> Fit<'a> {
     ) -> Result<Vec<u8>, TrainError> {
         // Rows of one text and class are one, with their weights added up.
         let mut groups: HashMap<(u32, usize), f32> = HashMap::new();
+        let mut often: HashMap<u64, f64> = HashMap::new();
+        let mut fingerprints: HashMap<u32, u64> = HashMap::new();
         for row in train {
-            let text = self.prepared.rows[*row].text;
+            let Row { text, weight, key, .. } = self.prepared.rows[*row];
             let class = class(&info.bounds, self.prepared.cost(*row, target));
             if let (true, Some(class)) = (text != NO_TEXT && (!planned || self.plan(*row).is_some()), class) {
-                *groups.entry((text, class)).or_default() += self.prepared.rows[*row].weight;
+                *groups.entry((text, class)).or_default() += weight;
+                *often.entry(key.fingerprint).or_default() += f64::from(weight);
+                fingerprints.insert(text, key.fingerprint);
             }
         }
         let mut groups: Vec<((u32, usize), f32)> = groups.into_iter().collect();
         groups.sort_unstable_by_key(|(group, _)| *group);
+        if self.counted.mode == Mode::Lexed {
+            // A fingerprint that is seen a hundred times as often says ten times as much: the history knows it anyway.
+            let sum = |groups: &[((u32, usize), f32)]| groups.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>();
+            let before = sum(&groups);
+            groups.iter_mut().for_each(|((text, _), weight)| *weight /= often[&fingerprints[text]].sqrt() as f32);
+            let scale = (before / sum(&groups)) as f32;
+            groups.iter_mut().for_each(|(_, weight)| *weight *= scale);
+        }
         let count = info.labels.len();
         let mut sums = vec![0.0_f64; count];
         groups.iter().for_each(|((_, class), weight)| sums[*class] += f64::from(*weight));
         let total: f64 = sums.iter().sum();
         // Rare classes weigh more, by the fourth root of how rare they are: a heavy statement taken for a light one is
         // the dear mistake, and more than that costs accuracy.
-        let weigh = |class: usize| (total / (count as f64 * sums[class].max(1.0))).powf(0.25);
+        let power = if self.counted.mode == Mode::Lexed { 0.25 } else { 0.0 };
+        let weigh = |class: usize| (total / (count as f64 * sums[class].max(1.0))).powf(power);
         let wide = columns.vocabulary.names.len();
         let mut rows = Rows::new();
         let (mut labels, mut weights) = (Vec::new(), Vec::new());
@@ -214,11 +228,18 @@ impl<'a> Fit<'a> {
     }
 
     fn settings(&self, candidate: Candidate) -> Settings {
+        // Trees that may ask for few columns each look at more of a statement than its fingerprint: what they learn holds
+        // for statements that are new. The paper's are XGBoost's own.
+        let (column_share, node_share) = match self.counted.mode {
+            Mode::Lexed => (0.2, 0.05),
+            Mode::Paper => (1.0, 1.0),
+        };
         Settings {
             max_depth: candidate.max_depth,
             eta: candidate.eta,
             rounds: candidate.rounds,
-            column_share: 0.5,
+            column_share,
+            node_share,
             min_child_weight: 1.0,
             seed: (self.options.seed & 0x7fff_ffff) as u32,
             threads: self.options.threads,
@@ -332,7 +353,7 @@ impl<'a> Fit<'a> {
         let history = self.history(train, target, &model.info, rule);
         let prior = self.prior(train, target, &model.info);
         let judge = |row: &usize| match history.fingerprints.get(&self.prepared.rows[*row].key.fingerprint) {
-            Some(record) => plain(record.probabilities(), record.quantile(0.5), record.quantile(0.9)),
+            Some(record) => plain(record.probabilities(rule.doubt), record.quantile(0.5), record.quantile(0.9)),
             None => plain(prior.probabilities.clone(), prior.p50, prior.p90),
         };
         rows.iter().map(judge).collect()
