@@ -1,9 +1,10 @@
 //! What a model answers for a statement: the words that the command line, REST and gRPC share.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a model answers for one statement.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     /// The statement's fingerprint: 16 hexadecimal digits, equal for statements that differ in literals, case of
@@ -21,7 +22,7 @@ pub struct Answer {
 }
 
 /// What a statement will cost of one target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Estimate {
     /// Name of the target (`cpu`).
@@ -46,7 +47,7 @@ pub struct Estimate {
 }
 
 /// Which tier of the cascade an estimate comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// What statements of the same fingerprint cost before.
@@ -59,8 +60,20 @@ pub enum Source {
     Default,
 }
 
+impl Source {
+    /// Its name in answers and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Text => "text",
+            Self::Plan => "plan",
+            Self::Default => "default",
+        }
+    }
+}
+
 /// How far a statement is from what the model has seen. Each from 0 (all known) to 1 (all new).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Novelty {
     /// The fingerprint was not in the training's log.
@@ -72,7 +85,7 @@ pub struct Novelty {
 }
 
 /// What a token did to an estimate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Push {
     /// The token as people read it.
@@ -82,7 +95,7 @@ pub struct Push {
 }
 
 /// A known statement near to the one asked about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Neighbour {
     /// Its fingerprint.
@@ -98,7 +111,7 @@ pub struct Neighbour {
 }
 
 /// Median and 90th percentile of a known statement's cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Quantiles {
     /// Name of the target.
@@ -110,7 +123,7 @@ pub struct Quantiles {
 }
 
 /// A target as a model knows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetInfo {
     /// Its name (`cpu`).

@@ -1,5 +1,7 @@
 //! Probes and metrics over HTTP, on their own port.
 
+pub mod cost;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

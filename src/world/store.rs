@@ -110,6 +110,16 @@ impl Store {
         }
     }
 
+    /// Names of what lies directly under the path's directory: files, and directories.
+    ///
+    /// # Errors
+    /// When the store can't be listed.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let found = self.0.list_with_delimiter(Some(&parse(prefix)?)).await.map_err(|error| failed(prefix, &error))?;
+        let paths = found.objects.into_iter().map(|object| object.location).chain(found.common_prefixes);
+        Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
+    }
+
     /// Removes everything under the path's directory (`shop/orders`, not `shop/orders-2`).
     ///
     /// # Errors
@@ -160,6 +170,10 @@ mod tests {
         store.put("shop/orders/actor", vec![3]).await.unwrap();
         store.put("shop/orders-2/actor", vec![4]).await.unwrap();
         assert_eq!(store.get("shop/orders/actor").await.unwrap(), Some(vec![3]));
+        store.put("shop/orders/old/critic", vec![5]).await.unwrap();
+        let mut listed = store.list("shop/orders").await.unwrap();
+        listed.sort();
+        assert_eq!(listed, ["actor", "old"]);
         store.delete_prefix("shop/orders").await.unwrap();
         store.delete_prefix("shop/orders").await.unwrap();
         assert_eq!(store.get("shop/orders/actor").await.unwrap(), None);

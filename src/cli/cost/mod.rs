@@ -5,6 +5,7 @@ mod evaluate;
 mod input;
 mod model_dir;
 mod predict;
+mod serve;
 mod train;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ pub enum Cost {
     Evaluate(Box<evaluate::Evaluate>),
     /// Ends with code 3 when a statement of a file is in the top class.
     Check(check::Check),
+    /// Answers over REST and gRPC.
+    Serve(serve::Serve),
 }
 
 /// Runs the subcommand.
@@ -35,6 +38,7 @@ pub fn run(cost: Cost) -> Result<ExitCode> {
         Cost::Predict(predict) => predict::run(&predict)?,
         Cost::Evaluate(evaluate) => evaluate::run(&evaluate)?,
         Cost::Check(check) => return check::run(&check),
+        Cost::Serve(serve) => super::block_on(serve::run(serve))??,
     }
     Ok(ExitCode::SUCCESS)
 }

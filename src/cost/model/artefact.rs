@@ -87,6 +87,8 @@ struct TargetFile {
     temperature: f64,
     #[serde(default)]
     abstain_below: f64,
+    #[serde(default)]
+    plan_below: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prior: Option<Prior>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,6 +146,7 @@ impl CostModel {
                 floor: target.floor,
                 temperature: target.temperature,
                 abstain_below: target.abstain_below,
+                plan_below: target.plan_below,
                 prior: Some(target.prior.clone()),
                 rule: Some(target.history.rule),
             });
@@ -245,6 +248,7 @@ fn load_target(files: &Files, target: TargetFile, columns: usize) -> Result<Targ
         floor: target.floor,
         temperature: target.temperature,
         abstain_below: target.abstain_below,
+        plan_below: target.plan_below,
         history,
         prior,
     })

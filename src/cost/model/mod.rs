@@ -64,6 +64,8 @@ pub struct TargetModel {
     pub temperature: f64,
     /// A confidence below abstains.
     pub abstain_below: f64,
+    /// Where the text's confidence is below it, the plan speaks, if it is known.
+    pub plan_below: f64,
     /// What statements cost before.
     pub history: History,
     /// What statements cost in general.
@@ -128,8 +130,7 @@ impl TargetModel {
             return (self.prior.probabilities.clone(), Source::Default, None);
         }
         let by_text = softmax(&self.classes.forest.margins(seen.row), self.temperature);
-        // The plan costs a question to the server: where it is known, it speaks when the text alone would abstain.
-        let doubtful = confidence(by_text[most(&by_text)], Source::Text, seen.novelty) < self.abstain_below;
+        let doubtful = confidence(by_text[most(&by_text)], Source::Text, seen.novelty) < self.plan_below;
         match (&self.plan, seen.plan) {
             (Some(model), Some(plan)) if doubtful => {
                 let row = with_plan(seen.row, names.len(), plan);

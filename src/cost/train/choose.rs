@@ -4,11 +4,11 @@
 use super::fit::{Columns, Fit};
 use super::prepare::NO_TEXT;
 use super::{Candidate, TrainError};
-use crate::cost::answer::{Source, TargetInfo};
+use crate::cost::answer::{Novelty, Source, TargetInfo};
 use crate::cost::classes::{class, quantile};
 use crate::cost::history::{Least, Record, Rule};
 use crate::cost::log::Cost;
-use crate::cost::model::{confidence, most};
+use crate::cost::model::{confidence, most, with_plan};
 use crate::cost::splits::folds;
 use crate::learn::boost::{Forest, softmax};
 
@@ -30,12 +30,14 @@ pub struct Chosen {
     pub rule: Rule,
     /// When the model abstains.
     pub abstain_below: f64,
+    /// When PostgreSQL's plan is asked for.
+    pub plan_below: f64,
 }
 
 impl Chosen {
     /// The text alone, as it is.
     pub fn plain(candidate: Candidate) -> Self {
-        Self { candidate, temperature: 1.0, rule: Rule::NEVER, abstain_below: 0.0 }
+        Self { candidate, temperature: 1.0, rule: Rule::NEVER, abstain_below: 0.0, plan_below: 0.0 }
     }
 }
 
@@ -45,6 +47,26 @@ struct Held {
     truth: usize,
     weight: f64,
     margins: Vec<f32>,
+    /// What the trees say that know the plan, where it is known.
+    planned: Option<Vec<f32>>,
+}
+
+/// A held row, and what speaks for it.
+struct Told<'h> {
+    held: &'h Held,
+    /// The history's record, where it answers.
+    record: Option<Record>,
+    /// What is new about it.
+    novelty: Novelty,
+}
+
+impl Told<'_> {
+    /// The text's probabilities and how far they can be trusted.
+    fn by_text(&self, temperature: f64) -> (Vec<f64>, f64) {
+        let probabilities = softmax(&self.held.margins, temperature);
+        let confidence = confidence(probabilities[most(&probabilities)], Source::Text, self.novelty);
+        (probabilities, confidence)
+    }
 }
 
 /// Chooses for a target.
@@ -74,7 +96,13 @@ pub fn choose(
                 let text = fit.prepared.rows[*row].text as usize;
                 let truth = class(&info.bounds, fit.prepared.cost(*row, target))?;
                 let margins = forest.margins(&columns.rows.row(text).collect::<Vec<_>>());
-                Some(Held { row: *row, truth, weight: f64::from(fit.prepared.rows[*row].weight), margins })
+                Some(Held {
+                    row: *row,
+                    truth,
+                    weight: f64::from(fit.prepared.rows[*row].weight),
+                    margins,
+                    planned: None,
+                })
             };
             held.push(judge.iter().filter_map(hold).collect::<Vec<_>>());
         }
@@ -83,19 +111,31 @@ pub fn choose(
             best = Some((score, *candidate, held));
         }
     }
-    let Some((_, candidate, held)) = best else {
+    let Some((_, candidate, mut held)) = best else {
         return Ok(Chosen::plain(Candidate { max_depth: 6, eta: 0.1, rounds: 200 }));
     };
+    if sampled.iter().any(|row| fit.plan(*row).is_some()) {
+        for ((teach, _), rows) in folds.iter().zip(&mut held) {
+            let forest = Forest::read(&fit.classes(columns, teach, target, info, candidate, true)?)?;
+            for held in rows {
+                let text = fit.prepared.rows[held.row].text as usize;
+                let row: Vec<(u32, f32)> = columns.rows.row(text).collect();
+                let planned = |plan| forest.margins(&with_plan(&row, columns.vocabulary.names.len(), plan));
+                held.planned = fit.plan(held.row).map(planned);
+            }
+        }
+    }
     let teachers: Vec<&[usize]> = folds.iter().map(|(teach, _)| teach.as_slice()).collect();
     let mut rule = rule(fit, target, info, &teachers, &held);
-    let told = told(fit, target, info, (&teachers, &held), rule);
+    let told = told(fit, columns, target, info, (&teachers, &held), rule);
     rule.doubt = doubt(&told);
     // The text is asked where the history does not answer; where that is seldom, every row says how far to trust it.
-    let by_text = || told.iter().filter(|(record, _)| record.is_none()).map(|(_, held)| *held);
+    let by_text = || told.iter().filter(|told| told.record.is_none()).map(|told| told.held);
     let enough = by_text().count() >= TRUSTED;
     let temperature = if enough { temperature(by_text()) } else { temperature(held.iter().flatten()) };
-    let abstain_below = threshold(fit, columns, &told, rule, temperature);
-    Ok(Chosen { candidate, temperature, rule, abstain_below })
+    let plan_below = plan_below(&told, temperature);
+    let abstain_below = threshold(&told, rule, temperature, plan_below);
+    Ok(Chosen { candidate, temperature, rule, abstain_below, plan_below })
 }
 
 /// Share of the rows that are right, with the mean probability of the truth to break ties.
@@ -186,29 +226,32 @@ fn answer(rule: &Rule, said: &Said) -> Option<usize> {
     met(rule.text, said.text).or_else(|| met(rule.fingerprint, said.fingerprint)).map(|(_, class, _)| class)
 }
 
-/// Each held row with the record that answers for it.
+/// Each held row with what speaks for it.
 fn told<'h>(
     fit: &Fit<'_>,
+    columns: &Columns,
     target: usize,
     info: &TargetInfo,
     (teachers, held): (&[&[usize]], &'h [Vec<Held>]),
     rule: Rule,
-) -> Vec<(Option<Record>, &'h Held)> {
+) -> Vec<Told<'h>> {
     let mut told = Vec::new();
     for (teach, rows) in teachers.iter().zip(held) {
         let history = fit.history(teach, target, info, rule);
         told.extend(rows.iter().map(|held| {
             let row = &fit.prepared.rows[held.row];
-            (history.answer(row.digest, row.key.fingerprint).cloned(), held)
+            let mut novelty = fit.novelty(columns, held.row);
+            novelty.fingerprint = !history.fingerprints.contains_key(&row.key.fingerprint);
+            Told { held, record: history.answer(row.digest, row.key.fingerprint).cloned(), novelty }
         }));
     }
     told
 }
 
 /// The doubt with the largest likelihood of the truth, over the rows that the history answers for.
-fn doubt(told: &[(Option<Record>, &Held)]) -> f32 {
+fn doubt(told: &[Told<'_>]) -> f32 {
     let likelihood = |doubt: f32| -> f64 {
-        let answered = told.iter().filter_map(|(record, held)| Some((record.as_ref()?, held)));
+        let answered = told.iter().filter_map(|told| Some((told.record.as_ref()?, told.held)));
         answered.map(|(record, held)| held.weight * record.probabilities(doubt)[held.truth].max(1e-9).ln()).sum()
     };
     let candidates = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
@@ -216,17 +259,45 @@ fn doubt(told: &[(Option<Record>, &Held)]) -> f32 {
     best.map_or(0.5, |(_, doubt)| doubt)
 }
 
+/// The confidence of the text below which its plan is right more often; the lowest of equal ones, as a plan costs a question.
+fn plan_below(told: &[Told<'_>], temperature: f64) -> f64 {
+    // Confidence, and what is gained where the plan speaks.
+    let mut gains: Vec<(f64, f64)> = Vec::new();
+    for told in told.iter().filter(|told| told.record.is_none()) {
+        let Some(planned) = &told.held.planned else { continue };
+        let (probabilities, confidence) = told.by_text(temperature);
+        let right = |probabilities: &[f64]| f64::from(u8::from(most(probabilities) == told.held.truth));
+        gains.push((confidence, told.held.weight * (right(&softmax(planned, temperature)) - right(&probabilities))));
+    }
+    gains.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut sum, mut best) = (0.0, (0.0, 0.0));
+    for (at, (confidence, gain)) in gains.iter().enumerate() {
+        sum += gain;
+        if sum > best.0 {
+            // Halfway to the next, and above every confidence behind the last.
+            best = (sum, gains.get(at + 1).map_or(2.0, |(next, _)| confidence.midpoint(*next)));
+        }
+    }
+    best.1
+}
+
 /// The confidence that [`COVERED`] of the rows reach.
-fn threshold(fit: &Fit<'_>, columns: &Columns, told: &[(Option<Record>, &Held)], rule: Rule, temperature: f64) -> f64 {
-    let confidence = |(record, held): &(Option<Record>, &Held)| {
-        let probabilities = match record {
-            Some(record) => record.probabilities(rule.doubt),
-            None => softmax(&held.margins, temperature),
-        };
-        let source = if record.is_some() { Source::History } else { Source::Text };
-        confidence(probabilities[most(&probabilities)], source, fit.novelty(columns, held.row))
+fn threshold(told: &[Told<'_>], rule: Rule, temperature: f64, plan_below: f64) -> f64 {
+    let each = |told: &Told<'_>| {
+        if let Some(record) = &told.record {
+            let probabilities = record.probabilities(rule.doubt);
+            return confidence(probabilities[most(&probabilities)], Source::History, told.novelty);
+        }
+        let (_, by_text) = told.by_text(temperature);
+        match &told.held.planned {
+            Some(planned) if by_text < plan_below => {
+                let probabilities = softmax(planned, temperature);
+                confidence(probabilities[most(&probabilities)], Source::Plan, told.novelty)
+            }
+            _ => by_text,
+        }
     };
-    let mut confidences: Vec<f64> = told.iter().map(confidence).collect();
+    let mut confidences: Vec<f64> = told.iter().map(each).collect();
     confidences.sort_by(f64::total_cmp);
     if confidences.is_empty() { 0.0 } else { quantile(&confidences, 1.0 - COVERED) }
 }

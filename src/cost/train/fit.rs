@@ -142,6 +142,7 @@ impl<'a> Fit<'a> {
                 floor,
                 temperature: chosen.temperature,
                 abstain_below: chosen.abstain_below,
+                plan_below: chosen.plan_below,
                 history,
                 prior: self.prior(train, target, &info),
                 info,
@@ -164,7 +165,8 @@ impl<'a> Fit<'a> {
         named.collect()
     }
 
-    fn plan(&self, row: usize) -> Option<(f32, f32)> {
+    /// PostgreSQL's estimate of a row.
+    pub fn plan(&self, row: usize) -> Option<(f32, f32)> {
         let text = self.prepared.rows[row].text;
         if text == NO_TEXT { None } else { self.prepared.plans[text as usize] }
     }

@@ -1,0 +1,76 @@
+//! Answers of a cost model over REST and gRPC: two transports over one set of answers.
+
+mod ask;
+pub mod grpc;
+mod inference;
+mod metrics;
+mod openapi;
+mod problem;
+pub mod rest;
+mod route;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use ask::{Ask, Refusal};
+pub use metrics::ServingMetrics;
+pub use route::Groups;
+
+use crate::cost::answer::Predictor;
+
+/// How much is taken at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request, uncompressed.
+    pub body_bytes: usize,
+    /// Statements of a request.
+    pub queries: usize,
+    /// Requests that are answered at once; more are refused, and told to come again.
+    pub concurrency: usize,
+    /// Time for a request.
+    pub timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 4 << 20, queries: 1000, concurrency: 256, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// A model that is served.
+pub struct Serving {
+    model: Arc<dyn Predictor>,
+    groups: Option<Groups>,
+    limits: Limits,
+    metrics: ServingMetrics,
+    permits: Semaphore,
+    draining: AtomicBool,
+}
+
+impl Serving {
+    /// Serves a model; with groups it routes, too.
+    pub fn new(model: Arc<dyn Predictor>, groups: Option<Groups>, limits: Limits) -> Self {
+        let metrics = ServingMetrics::of(model.version());
+        Self {
+            model,
+            groups,
+            limits,
+            metrics,
+            permits: Semaphore::new(limits.concurrency),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on it says that it is not ready, and answers all the same.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it takes new callers.
+    pub fn ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+}
