@@ -8,14 +8,14 @@ use kube::api::{Patch, PatchParams, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::FINALIZER;
 use super::crd::{AnomalyDetector, DeliveryState, State};
 use super::decide::{Decision, Notice, Receiver, Step};
 use super::facts::Trouble;
 use super::fetch;
 use super::observe::{Surroundings, model_path};
 use super::reason::Reason;
-use super::training_job::{self, Training};
+use super::{DETECTOR_LABEL, FINALIZER};
+use crate::kubernetes::training_job::{self, Training};
 use crate::world::http::post_json;
 use crate::world::kubernetes::{KubeError, job};
 
@@ -52,7 +52,10 @@ async fn take(surroundings: &Surroundings, detector: &AnomalyDetector, step: &St
         Step::StartTraining { name: model } => {
             let pod = surroundings.own_pod().await?;
             let resources = detector.spec.training_resources.as_ref();
-            let training = Training { detector: (&namespace, &name), uid: &uid, name: model, resources };
+            let detector = format!("{namespace}/{name}");
+            let arguments = ["anomaly", "train", "--detector", &detector, "--model-name", model].map(str::to_owned);
+            let owner = (DETECTOR_LABEL, uid.as_str());
+            let training = Training { arguments: arguments.to_vec(), owner, name: model, resources };
             let job = training_job::job(&training, pod, &surroundings.store_url)
                 .map_err(|message| Trouble::new(Reason::TrainerUnknown, message))?;
             job::create_job(client, &job).await.map(drop).map_err(failed)

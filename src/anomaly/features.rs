@@ -1,13 +1,11 @@
 //! Which features a specification watches, and the one PromQL expression that gives them all.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-
-use sha2::{Digest, Sha256};
 
 use super::crd::{AnomalyDetectorSpec, FeatureKind, Features};
 use super::matrix::Kind;
 use super::packs::{self, Join, Shipped};
+use crate::control::training::short_hash;
 
 /// The label by which the features of one answer are told apart.
 pub const LABEL: &str = "howdah_feature";
@@ -94,15 +92,7 @@ pub fn together(watched: &[Watched]) -> String {
 pub fn spec_hash(spec: &AnomalyDetectorSpec) -> String {
     let AnomalyDetectorSpec { prometheus, features, step, model, detection, .. } = spec;
     let trained_for = serde_json::json!([prometheus.selector, features, step, model, detection]);
-    hash(&trained_for.to_string())
-}
-
-/// The first ten digits of a text's SHA-256.
-pub fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(5).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    short_hash(&trained_for.to_string())
 }
 
 /// `instance="shop",job="x"`, with what PromQL reserves escaped.

@@ -28,7 +28,6 @@ pub mod signature;
 pub mod threshold;
 pub mod train;
 pub mod training;
-pub mod training_job;
 pub mod watch;
 pub mod watching;
 pub mod window;
@@ -61,6 +60,8 @@ pub fn home_rules() -> Vec<Rule> {
 /// The annotation that names an incident's cause: `INCIDENT=cause`, or only the cause for the newest; several are
 /// separated by `;`.
 pub const CAUSE_ANNOTATION: &str = "howdah.dev/cause";
+/// The label of a training's Job that names its detector's uid.
+pub const DETECTOR_LABEL: &str = "howdah.dev/detector-uid";
 /// The finalizer that removes the models.
 pub const FINALIZER: &str = "howdah.dev/remove-models";
 

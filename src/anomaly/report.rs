@@ -99,7 +99,7 @@ fn events(before: &AnomalyDetectorStatus, after: &AnomalyDetectorStatus) -> Vec<
     if let Some(now) = &after.training
         && training(before) != training(after)
     {
-        use super::crd::TrainingState::{Failed, Promoted, Rejected};
+        use crate::control::training::TrainingState::{Failed, Promoted, Rejected};
         let message = now.message.clone().unwrap_or_default();
         match now.state {
             Promoted => told.push((Reason::ModelPromoted.word(), message, false)),

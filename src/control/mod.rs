@@ -13,5 +13,6 @@ pub mod scope;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;
+pub mod training;
 
 pub use reconcile::{Options, run};

@@ -3,4 +3,5 @@
 pub mod job;
 pub mod pod;
 pub mod quantity;
+pub mod training_job;
 pub mod workload;

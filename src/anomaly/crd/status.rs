@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::control::training::TrainingStatus;
 use crate::decimal::Decimal;
 
 /// What the detector learnt, sees and found.
@@ -152,45 +153,6 @@ pub struct ModelRow {
     pub loss: Decimal,
     /// Alarms that it would have raised.
     pub alarms: i32,
-}
-
-/// A training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TrainingStatus {
-    /// Name of its Job, and of the model that it makes.
-    pub job: String,
-    /// Hash of the specification that it trains for.
-    pub spec_hash: String,
-    /// When it was due.
-    pub due: Time,
-    /// Tries of this training, from 1.
-    pub attempt: i32,
-    /// Where it is.
-    pub state: TrainingState,
-    /// When it came there.
-    pub since: Time,
-    /// How far it is: `epoch 40/200, loss 0.031`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<String>,
-    /// What became of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// Where a training is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TrainingState {
-    /// Its Job is to be made.
-    Due,
-    /// Its Job runs.
-    Running,
-    /// Its model scores.
-    Promoted,
-    /// Its model would have alarmed more often than the budget allows; the one before goes on.
-    Rejected,
-    /// It made no model, and is tried again.
-    Failed,
 }
 
 /// An incident: from its first anomalous row to its last.

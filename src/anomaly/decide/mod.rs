@@ -13,11 +13,11 @@ use super::crd::{AnomalyDetectorStatus, FeatureStatus, State};
 use super::facts::{Facts, SETTLE_MS, Trouble};
 use super::features;
 use super::reason::Reason;
+use crate::control::training::check_schedule;
 use crate::decimal::Decimal;
 use crate::duration;
 
 pub use notices::{Notice, Receiver};
-pub use training::{model_name, next_due};
 
 /// What to do, because of what, and when to look next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ fn check(facts: &Facts) -> Result<(), String> {
     if spec.detection.false_alarms_per_week.0 <= 0.0 {
         return Err("detection.falseAlarmsPerWeek must be positive; 2 is a bearable number".into());
     }
-    training::check_schedule(spec.training.schedule.as_deref())
+    check_schedule(spec.training.schedule.as_deref())
 }
 
 fn resting(because: Reason, message: &str, next: Duration) -> Decision {

@@ -1,7 +1,7 @@
 //! From the first look to a model that scores, and from one model to the next.
 
 use super::*;
-use crate::anomaly::crd::TrainingState;
+use crate::control::training::{TrainingState, next_due};
 
 fn result(facts: &mut Facts, result: &TrainingResult) {
     facts.job = Some(JobFacts {

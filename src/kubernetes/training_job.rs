@@ -15,16 +15,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 const DEADLINE_SECONDS: i64 = 7200;
 /// A finished Job is kept for a day, for people to look at.
 const KEEP_SECONDS: i32 = 86_400;
-/// The label of a training's Job that names its detector's uid.
-pub const DETECTOR_LABEL: &str = "howdah.dev/detector-uid";
-
 /// What a training's Job is made from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Training<'a> {
-    /// Namespace and name of the detector.
-    pub detector: (&'a str, &'a str),
-    /// Its uid.
-    pub uid: &'a str,
+    /// Arguments of `howdah`; where the model store is follows them.
+    pub arguments: Vec<String>,
+    /// The label that names the uid of the object that is trained for, and that uid.
+    pub owner: (&'static str, &'a str),
     /// Name of the Job, which is that of the model.
     pub name: &'a str,
     /// Resources of its pod.
@@ -58,19 +55,12 @@ pub fn check(pod: &Pod, store: &str) -> Result<(), String> {
 pub fn job(training: &Training<'_>, pod: &Pod, store: &str) -> Result<Job, String> {
     let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
     let own = pattern(spec).ok_or("the operator's pod has no container")?;
-    let (namespace, name) = training.detector;
-    let labels = labels(training.uid);
+    let labels = labels("training", training.owner);
     let container = Container {
         name: "training".into(),
         image: own.image.clone(),
         image_pull_policy: own.image_pull_policy.clone(),
-        args: Some(
-            ["anomaly", "train", "--detector", &format!("{namespace}/{name}"), "--model-name", training.name]
-                .into_iter()
-                .chain(["--model-store", store])
-                .map(str::to_owned)
-                .collect(),
-        ),
+        args: Some(training.arguments.iter().cloned().chain(["--model-store".to_owned(), store.to_owned()]).collect()),
         env: own.env.clone(),
         env_from: own.env_from.clone(),
         resources: Some(training.resources.cloned().unwrap_or_else(default_resources)),
@@ -78,28 +68,7 @@ pub fn job(training: &Training<'_>, pod: &Pod, store: &str) -> Result<Job, Strin
         volume_mounts: own.volume_mounts.clone(),
         ..Container::default()
     };
-    let spec = PodSpec {
-        restart_policy: Some("Never".into()),
-        service_account_name: spec.service_account_name.clone(),
-        enable_service_links: Some(false),
-        image_pull_secrets: spec.image_pull_secrets.clone(),
-        node_selector: spec.node_selector.clone(),
-        tolerations: spec.tolerations.clone(),
-        affinity: beside(pod, spec),
-        security_context: spec.security_context.clone(),
-        volumes: Some(volumes(spec).iter().filter(|volume| wanted(volume)).cloned().collect()),
-        containers: vec![Container {
-            // The API server adds the account's token to every pod by itself.
-            volume_mounts: container.volume_mounts.map(|mounts| {
-                mounts
-                    .into_iter()
-                    .filter(|mount| volumes(spec).iter().any(|v| v.name == mount.name && wanted(v)))
-                    .collect()
-            }),
-            ..container
-        }],
-        ..PodSpec::default()
-    };
+    let spec = PodSpec { restart_policy: Some("Never".into()), ..like(pod, spec, container) };
     Ok(Job {
         metadata: ObjectMeta {
             name: Some(training.name.into()),
@@ -122,8 +91,33 @@ pub fn job(training: &Training<'_>, pod: &Pod, store: &str) -> Result<Job, Strin
     })
 }
 
+/// A pod like the operator's, with another container in its place.
+pub fn like(pod: &Pod, spec: &PodSpec, container: Container) -> PodSpec {
+    PodSpec {
+        service_account_name: spec.service_account_name.clone(),
+        enable_service_links: Some(false),
+        image_pull_secrets: spec.image_pull_secrets.clone(),
+        node_selector: spec.node_selector.clone(),
+        tolerations: spec.tolerations.clone(),
+        affinity: beside(pod, spec),
+        security_context: spec.security_context.clone(),
+        volumes: Some(volumes(spec).iter().filter(|volume| wanted(volume)).cloned().collect()),
+        containers: vec![Container {
+            // The API server adds the account's token to every pod by itself.
+            volume_mounts: container.volume_mounts.map(|mounts| {
+                mounts
+                    .into_iter()
+                    .filter(|mount| volumes(spec).iter().any(|v| v.name == mount.name && wanted(v)))
+                    .collect()
+            }),
+            ..container
+        }],
+        ..PodSpec::default()
+    }
+}
+
 /// The operator's container: the one of that name, else the first.
-fn pattern(spec: &PodSpec) -> Option<&Container> {
+pub fn pattern(spec: &PodSpec) -> Option<&Container> {
     spec.containers.iter().find(|container| container.name == "operator").or(spec.containers.first())
 }
 
@@ -159,12 +153,13 @@ fn beside(pod: &Pod, spec: &PodSpec) -> Option<Affinity> {
     })
 }
 
-fn labels(uid: &str) -> BTreeMap<String, String> {
+/// Labels of what the operator runs beside itself.
+pub fn labels(component: &str, (owner, uid): (&str, &str)) -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "howdah"),
-        ("app.kubernetes.io/component", "training"),
+        ("app.kubernetes.io/component", component),
         ("app.kubernetes.io/managed-by", "howdah"),
-        (DETECTOR_LABEL, uid),
+        (owner, uid),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -220,7 +215,12 @@ mod tests {
 
     #[test]
     fn a_training_runs_as_the_operator_does() {
-        let training = Training { detector: ("shop", "orders"), uid: "u1", name: "howdah-train-1", resources: None };
+        let training = Training {
+            arguments: ["anomaly", "train"].map(str::to_owned).to_vec(),
+            owner: ("howdah.dev/detector-uid", "u1"),
+            name: "howdah-train-1",
+            resources: None,
+        };
         let job = job(&training, &claim(), "file:///var/lib/howdah").unwrap();
         assert_eq!(job.metadata.namespace.as_deref(), Some("howdah-system"));
         let spec = job.spec.unwrap();
@@ -229,8 +229,7 @@ mod tests {
         assert_eq!(pod.service_account_name.as_deref(), Some("howdah"));
         assert_eq!(pod.security_context.unwrap().run_as_non_root, Some(true));
         let container = &pod.containers[0];
-        let expected =
-            "anomaly train --detector shop/orders --model-name howdah-train-1 --model-store file:///var/lib/howdah";
+        let expected = "anomaly train --model-store file:///var/lib/howdah";
         assert_eq!(container.args.as_ref().unwrap().join(" "), expected);
         assert_eq!(container.image.as_deref(), Some("howdah:1"));
         assert!(container.ports.is_none() && container.liveness_probe.is_none());
