@@ -11,6 +11,9 @@ use crate::anomaly::observe::{Anomaly, Memory};
 use crate::control::kinds::{Kind, Rule};
 use crate::control::scope::Scope;
 use crate::control::{self, Options};
+use crate::cost;
+use crate::cost::crd::QueryCostModel;
+use crate::cost::observe::QueryCost;
 use crate::instance::crd::PostgresInstance;
 use crate::instance::{self, InstanceRoom};
 use crate::learn::worker::Worker;
@@ -92,12 +95,26 @@ pub fn all() -> Vec<Entry> {
                 Box::pin(control::run(room, scope, options))
             }),
         },
+        Entry {
+            kind: Kind { crd: QueryCostModel::crd(), rules: cost::rules() },
+            start: Some(|surroundings| {
+                let Surroundings { scope, options, models, model_store, own_pod, .. } = surroundings;
+                let room = QueryCost(cost::observe::Surroundings {
+                    client: scope.client.clone(),
+                    store: models,
+                    store_url: model_store,
+                    own_pod,
+                    pod: Arc::default(),
+                });
+                Box::pin(control::run(room, scope, options))
+            }),
+        },
     ]
 }
 
 /// Every permission of the operator in its own namespace, beside those in the namespaces that it watches.
 pub fn home_rules() -> Vec<Rule> {
-    control::kinds::lease_rules().into_iter().chain(anomaly::home_rules()).collect()
+    control::kinds::lease_rules().into_iter().chain(anomaly::home_rules()).chain(cost::home_rules()).collect()
 }
 
 /// Every permission of the operator in the namespaces that it watches.

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PropagationPolicy};
-use kube::{Api, ResourceExt};
-use serde_json::json;
+use kube::ResourceExt;
+use kube::api::PropagationPolicy;
 
 use super::crd::{AnomalyDetector, DeliveryState, State};
 use super::decide::{Decision, Notice, Receiver, Step};
@@ -17,7 +16,7 @@ use super::reason::Reason;
 use super::{DETECTOR_LABEL, FINALIZER};
 use crate::kubernetes::training_job::{self, Training};
 use crate::world::http::post_json;
-use crate::world::kubernetes::{KubeError, job};
+use crate::world::kubernetes::{KubeError, job, object};
 
 /// A receiver that takes longer is told again later.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
@@ -48,7 +47,7 @@ async fn take(surroundings: &Surroundings, detector: &AnomalyDetector, step: &St
     let failed = |error: KubeError| Trouble::new(Reason::StepFailed, error.to_string());
     let kept = |error: crate::world::store::StoreError| Trouble::new(Reason::ModelStoreUnavailable, error.to_string());
     match step {
-        Step::AddFinalizer => finalizers(surroundings, detector, true).await,
+        Step::AddFinalizer => object::set_finalizer(client, detector, FINALIZER, true).await.map_err(failed),
         Step::StartTraining { name: model } => {
             let pod = surroundings.own_pod().await?;
             let resources = detector.spec.training_resources.as_ref();
@@ -73,7 +72,7 @@ async fn take(surroundings: &Surroundings, detector: &AnomalyDetector, step: &St
             store.delete_prefix(&model_path(&namespace, &uid, None)).await.map_err(kept)?;
             surroundings.metrics.anomaly.forget(&namespace, &name, &State::ALL.map(State::word));
             surroundings.memory.lock().remove(&uid);
-            finalizers(surroundings, detector, false).await
+            object::set_finalizer(client, detector, FINALIZER, false).await.map_err(failed)
         }
     }
 }
@@ -95,21 +94,4 @@ async fn notify(surroundings: &Surroundings, detector: &AnomalyDetector, notice:
         surroundings.memory.lock().entry(detector.uid().unwrap_or_default()).or_default().alerted = told;
     }
     Ok(())
-}
-
-/// Adds or removes our finalizer. The resource version keeps others' finalizers from being lost.
-async fn finalizers(surroundings: &Surroundings, detector: &AnomalyDetector, ours: bool) -> Result<(), Trouble> {
-    let namespace = detector.namespace().unwrap_or_default();
-    let detectors: Api<AnomalyDetector> = Api::namespaced(surroundings.client.clone(), &namespace);
-    let mut finalizers: Vec<String> = detector.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
-    if ours {
-        finalizers.push(FINALIZER.to_owned());
-    }
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": detector.metadata.resource_version}});
-    match detectors.patch(&detector.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-        Err(kube::Error::Api(answer)) if !ours && answer.is_not_found() => Ok(()),
-        other => other
-            .map(drop)
-            .map_err(|error| Trouble::new(Reason::StepFailed, KubeError::of("the detector", error).to_string())),
-    }
 }

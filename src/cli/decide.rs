@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::anomaly::observe::Anomaly;
 use crate::control::room::Room;
+use crate::cost::observe::QueryCost;
 use crate::instance::InstanceRoom;
 use crate::tuning::observe::Tuning;
 
@@ -32,6 +33,9 @@ enum RecordedKind {
     /// An AnomalyDetector.
     #[value(name = "AnomalyDetector")]
     AnomalyDetector,
+    /// A QueryCostModel.
+    #[value(name = "QueryCostModel")]
+    QueryCostModel,
 }
 
 /// Prints the decision as JSON.
@@ -44,6 +48,7 @@ pub fn run(Arguments { kind, facts }: &Arguments) -> anyhow::Result<()> {
         RecordedKind::PostgresInstance => replay::<InstanceRoom>(&text),
         RecordedKind::PostgresTuning => replay::<Tuning>(&text),
         RecordedKind::AnomalyDetector => replay::<Anomaly>(&text),
+        RecordedKind::QueryCostModel => replay::<QueryCost>(&text),
     };
     println!("{}", decision.with_context(|| format!("{} holds no facts of this kind", facts.display()))?);
     Ok(())

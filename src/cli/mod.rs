@@ -6,6 +6,7 @@ pub mod benchmark;
 pub mod cost;
 pub mod crds;
 pub mod decide;
+mod job_progress;
 pub mod operator;
 pub mod plugin;
 pub mod probe;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 
 use crate::kinds;
-use crate::{anomaly, instance, tuning};
+use crate::{anomaly, cost, instance, tuning};
 
 /// The reference as Markdown.
 pub fn text() -> String {
@@ -45,6 +45,10 @@ pub fn text() -> String {
     for reason in anomaly::reason::Reason::ALL {
         let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
     }
+    text.push_str("\n## Reasons of a QueryCostModel\n\n| reason | meaning |\n|---|---|\n");
+    for reason in cost::reason::Reason::ALL {
+        let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
+    }
     text
 }
 
@@ -52,7 +56,8 @@ fn fields(text: &mut String, path: &str, schema: &JSONSchemaProps) {
     let required = schema.required.clone().unwrap_or_default();
     for (name, field) in schema.properties.iter().flatten() {
         // Kubernetes' own types have a reference of their own.
-        let foreign = ["conditions", "benchmarkResources", "trainingResources"].contains(&name.as_str());
+        let resources = field.properties.as_ref().is_some_and(|properties| properties.contains_key("claims"));
+        let foreign = name == "conditions" || resources;
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let items = field.items.as_ref().map(|items| match items {
             JSONSchemaPropsOrArray::Schema(item) => vec![item.as_ref()],

@@ -25,6 +25,15 @@ pub enum Bounds {
     Quantiles(Vec<f64>),
 }
 
+impl Bounds {
+    /// How many there are: one fewer than classes.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Values(bounds) | Self::Quantiles(bounds) => bounds.len(),
+        }
+    }
+}
+
 /// Why costs have no classes.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ClassError {

@@ -120,6 +120,31 @@ impl Store {
         Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
 
+    /// Brings everything that is stored into a directory, and says where it is, in the order of the paths.
+    ///
+    /// # Errors
+    /// When the store can't be read, or the directory can't be written.
+    pub async fn download(&self, directory: &std::path::Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
+        let listed = self.0.list(None).map_ok(|found| found.location);
+        let mut paths: Vec<Path> = listed.try_collect().await.map_err(|error| failed("", &error))?;
+        paths.sort();
+        let mut files = Vec::new();
+        for (number, path) in paths.iter().enumerate() {
+            // Names of several directories may be the same.
+            let file = directory.join(format!("{number:06}-{}", path.filename().unwrap_or("log")));
+            let kept =
+                |error: io::Error| failed(path.as_ref(), &Error::Generic { store: "file", source: Box::new(error) });
+            let mut bytes = self.0.get(path).await.map_err(|error| failed(path.as_ref(), &error))?.into_stream();
+            let mut output = tokio::fs::File::create(&file).await.map_err(kept)?;
+            while let Some(chunk) = bytes.try_next().await.map_err(|error| failed(path.as_ref(), &error))? {
+                tokio::io::AsyncWriteExt::write_all(&mut output, &chunk).await.map_err(kept)?;
+            }
+            tokio::io::AsyncWriteExt::flush(&mut output).await.map_err(kept)?;
+            files.push(file);
+        }
+        Ok(files)
+    }
+
     /// Removes everything under the path's directory (`shop/orders`, not `shop/orders-2`).
     ///
     /// # Errors
@@ -174,6 +199,10 @@ mod tests {
         let mut listed = store.list("shop/orders").await.unwrap();
         listed.sort();
         assert_eq!(listed, ["actor", "old"]);
+        let copies = tempfile::tempdir().unwrap();
+        let files = store.download(copies.path()).await.unwrap();
+        let contents: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+        assert_eq!(contents, [vec![4], vec![3], vec![5]]);
         store.delete_prefix("shop/orders").await.unwrap();
         store.delete_prefix("shop/orders").await.unwrap();
         assert_eq!(store.get("shop/orders/actor").await.unwrap(), None);

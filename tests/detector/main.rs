@@ -9,13 +9,14 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use howdah::anomaly::crd::{AnomalyDetector, State, TrainingState};
+use howdah::anomaly::crd::{AnomalyDetector, State};
 use howdah::anomaly::decide::{Decision, Step};
 use howdah::anomaly::observe::{Anomaly, Memory, Surroundings};
 use howdah::control::conditions;
 use howdah::control::metrics::Metrics;
 use howdah::control::room::{Report, Room};
 use howdah::control::status::to_write;
+use howdah::control::training::TrainingState;
 use howdah::learn::worker::Worker;
 use howdah::world::store::Store;
 use k8s_openapi::jiff::Timestamp;

@@ -58,7 +58,7 @@ async fn start(limits: Limits) -> Server {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let model = model();
     let groups = Groups::read("cpu=small,medium,large", &*model).unwrap();
-    let serving = Arc::new(Serving::new(model, Some(groups), limits));
+    let serving = Arc::new(Serving::new(model, Some(("shop", "queries")), Some(groups), limits));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (rest, grpc) = (listener.local_addr().unwrap(), grpc_listener.local_addr().unwrap());
@@ -243,13 +243,13 @@ async fn what_is_served_is_counted() {
     assert_eq!(server.get("/healthz").await.0, 200);
     let (_, text) = server.get("/metrics").await;
     for line in [
-        r#"howdah_cost_requests_total{route="/v1/predict",status="200"} 1"#,
-        r#"howdah_cost_requests_total{route="/v1/{target}",status="404"} 1"#,
-        r#"howdah_cost_requests_total{route="none",status="404"} 1"#,
-        "howdah_cost_unknown_token_share_count 3",
-        r#"howdah_cost_request_duration_seconds_count{route="/v1/predict"} 1"#,
-        "howdah_cost_predictions_total{target=\"cpu\"",
-        "howdah_cost_model_info{version=",
+        r#"howdah_cost_requests_total{namespace="shop",model="queries",route="/v1/predict",status="200"} 1"#,
+        r#"howdah_cost_requests_total{namespace="shop",model="queries",route="/v1/{target}",status="404"} 1"#,
+        r#"howdah_cost_requests_total{namespace="shop",model="queries",route="none",status="404"} 1"#,
+        r#"howdah_cost_unknown_token_share_count{namespace="shop",model="queries"} 3"#,
+        r#"howdah_cost_request_duration_seconds_count{namespace="shop",model="queries",route="/v1/predict"} 1"#,
+        r#"howdah_cost_predictions_total{namespace="shop",model="queries",target="cpu""#,
+        r#"howdah_cost_model_info{namespace="shop",model="queries",version="#,
         "# EOF",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -23,16 +22,13 @@ use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
 use crate::anomaly::{alarm, fetch, model};
-use crate::cli::termination;
+use crate::cli::{job_progress, termination};
 use crate::decimal::Decimal;
 use crate::duration;
 use crate::learn::torch::autoencoder;
 use crate::learn::worker::Worker;
-use crate::world::kubernetes::job;
 use crate::world::store::Store;
 
-/// Progress is told at most this often: each time is a write to the API server.
-const TELL_EVERY: Duration = Duration::from_secs(3);
 /// The history may begin this part of the window before the first row of a coarse look at it.
 const COARSE: i64 = 300;
 /// An incident that lasted longer is the new normal, which is to be learnt.
@@ -100,8 +96,12 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let spec = &detector.spec;
     let namespace = detector.namespace().unwrap_or_default();
     let (sender, progress) = watch::channel(format!("{} of rows are read", spec.training.window));
-    let telling =
-        tokio::spawn(tell(client.clone(), arguments.job_namespace.clone(), arguments.model_name.clone(), progress));
+    let telling = tokio::spawn(job_progress::tell(
+        client.clone(),
+        arguments.job_namespace.clone(),
+        arguments.model_name.clone(),
+        progress,
+    ));
 
     let step = duration::seconds(&spec.step).max(1);
     let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
@@ -248,24 +248,6 @@ fn told(spec_hash: String, summary: &Summary) -> TrainedModel {
         ),
         backtest: Backtest { alarms: number(outcome.alarms), days, message },
         pca: Some(ModelRow { loss: Decimal::rounded(summary.pca.loss), alarms: number(summary.pca.alarms) }),
-    }
-}
-
-/// Tells progress in an annotation of the Job, and on the standard output.
-async fn tell(client: Client, namespace: Option<String>, name: String, mut progress: watch::Receiver<String>) {
-    loop {
-        let began = Instant::now();
-        let text = progress.borrow_and_update().clone();
-        println!("{text}");
-        if let Some(namespace) = &namespace
-            && let Err(error) = job::tell_progress(&client, namespace, &name, &text).await
-        {
-            eprintln!("howdah anomaly train: progress can't be told: {error}");
-        }
-        tokio::time::sleep(TELL_EVERY.saturating_sub(began.elapsed())).await;
-        if progress.changed().await.is_err() {
-            return;
-        }
     }
 }
 

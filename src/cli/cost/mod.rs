@@ -4,6 +4,7 @@ mod check;
 mod evaluate;
 mod input;
 mod model_dir;
+mod object;
 mod predict;
 mod serve;
 mod train;
@@ -18,6 +19,8 @@ use clap::Subcommand;
 pub enum Cost {
     /// Learns from query logs what statements cost, and reports how well.
     Train(Box<train::Train>),
+    /// Trains the model of a QueryCostModel, as its Job executes it.
+    TrainObject(object::TrainObject),
     /// Says what statements will cost, one JSON line each.
     Predict(predict::Predict),
     /// Judges a model by a log with costs.
@@ -35,6 +38,7 @@ pub enum Cost {
 pub fn run(cost: Cost) -> Result<ExitCode> {
     match cost {
         Cost::Train(train) => train::run(&train)?,
+        Cost::TrainObject(train) => return super::block_on(object::run(train))?,
         Cost::Predict(predict) => predict::run(&predict)?,
         Cost::Evaluate(evaluate) => evaluate::run(&evaluate)?,
         Cost::Check(check) => return check::run(&check),

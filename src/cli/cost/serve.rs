@@ -32,6 +32,9 @@ pub struct Serve {
     /// The model's path in the model store.
     #[arg(long, requires = "model_store", value_name = "PATH")]
     model_name: Option<String>,
+    /// The QueryCostModel that it is served for, as NAMESPACE/NAME: a label of the metrics.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    served_for: Option<String>,
     /// Address of the REST API, of probes and metrics.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
@@ -91,8 +94,9 @@ pub async fn run(arguments: Serve) -> Result<()> {
         concurrency: arguments.max_concurrency,
         timeout: Duration::from_secs(arguments.timeout_seconds),
     };
+    let object = arguments.served_for.as_deref().and_then(|object| object.split_once('/'));
     let version = model.version.clone();
-    let serving = Arc::new(Serving::new(Arc::new(model), groups, limits));
+    let serving = Arc::new(Serving::new(Arc::new(model), object, groups, limits));
     let listener = bind(arguments.listen).await?;
     tracing::info!(version, address = %listener.local_addr()?, "serving the REST API");
     let (grpc, reporter) = grpc::routes(serving.clone()).await.context("the gRPC API can't be described")?;

@@ -29,9 +29,12 @@ pub struct ServingMetrics {
 }
 
 impl ServingMetrics {
-    /// Of a model of that version.
-    pub fn of(version: &str) -> Self {
-        let mut registry = Registry::default();
+    /// Of a model of that version; `object` is the namespace and name of the QueryCostModel that it is served for.
+    pub fn of(version: &str, object: Option<(&str, &str)>) -> Self {
+        let owned = |(namespace, model): (&str, &str)| {
+            [("namespace".into(), namespace.to_owned().into()), ("model".into(), model.to_owned().into())]
+        };
+        let mut registry = Registry::with_labels(object.map(owned).into_iter().flatten());
         let requests = Family::<Labels, Counter>::default();
         let seconds = Histograms::new_with_constructor(|| Histogram::new(SECONDS));
         let predictions = Family::<Labels, Counter>::default();

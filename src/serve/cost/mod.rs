@@ -51,9 +51,14 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Serves a model; with groups it routes, too.
-    pub fn new(model: Arc<dyn Predictor>, groups: Option<Groups>, limits: Limits) -> Self {
-        let metrics = ServingMetrics::of(model.version());
+    /// Serves a model, for the QueryCostModel of that namespace and name if there is one; with groups it routes, too.
+    pub fn new(
+        model: Arc<dyn Predictor>,
+        object: Option<(&str, &str)>,
+        groups: Option<Groups>,
+        limits: Limits,
+    ) -> Self {
+        let metrics = ServingMetrics::of(model.version(), object);
         Self {
             model,
             groups,

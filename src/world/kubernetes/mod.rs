@@ -6,6 +6,7 @@
 pub mod config_map;
 pub mod error;
 pub mod job;
+pub mod object;
 pub mod pod;
 pub mod secret;
 pub mod workload;

@@ -1,4 +1,7 @@
-//! Opens query logs (files and directories, compressed or not), and keeps models in the model store.
+//! Opens query logs: files and directories, compressed or not.
+
+mod source;
+mod store;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read};
@@ -9,9 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 
 use super::log::{Log, LogError, Reading, Statement};
-use super::model::{CostModel, Files, MANIFEST};
 use super::reading::{Collector, Columns, Format, csv, json, parquet, postgres};
-use crate::world::store::{Store, StoreError};
+
+pub use source::open;
+pub use store::{store_model, stored_model};
 
 /// Files that make up one log, in their order.
 #[derive(Clone, Debug)]
@@ -132,33 +136,6 @@ impl Log for FileLog {
         }
         Ok(reading)
     }
-}
-
-/// Reads a model from the model store.
-///
-/// # Errors
-/// The store can't be read, or what it has there is no model: a sentence.
-pub async fn stored_model(store: &Store, path: &str) -> Result<CostModel, String> {
-    let mut files = Files::new();
-    for name in store.list(path).await.map_err(|error| error.to_string())? {
-        if let Some(bytes) = store.get(&format!("{path}/{name}")).await.map_err(|error| error.to_string())? {
-            files.insert(name, bytes);
-        }
-    }
-    CostModel::load(&files).map_err(|error| format!("{path} in the model store: {error}"))
-}
-
-/// Writes a model into the model store. The manifest is the last: what is there without it is no model yet.
-///
-/// # Errors
-/// The store can't be written.
-pub async fn store_model(store: &Store, path: &str, model: &CostModel) -> Result<(), StoreError> {
-    let mut files = model.save();
-    let manifest = files.remove(MANIFEST).unwrap_or_default();
-    for (name, bytes) in files {
-        store.put(&format!("{path}/{name}"), bytes).await?;
-    }
-    store.put(&format!("{path}/{MANIFEST}"), manifest).await
 }
 
 /// A log in memory, in the format that its name and beginning show: for tests, and for small logs that come from elsewhere.

@@ -1,0 +1,201 @@
+//! `howdah cost train-object`: trains the model of a QueryCostModel, as its Job executes it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client, ResourceExt};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::{job_progress, termination};
+use crate::cost::classes::class;
+use crate::cost::crd::{DriftStatus, QueryCostModel};
+use crate::cost::evaluation::html;
+use crate::cost::evaluation::report::Report;
+use crate::cost::facts::Trouble;
+use crate::cost::fetch::{open, store_model, stored_model};
+use crate::cost::log::Log;
+use crate::cost::model::CostModel;
+use crate::cost::reason::Reason;
+use crate::cost::train::{Progress, TrainError, Trained, train};
+use crate::cost::training::{self, TrainingResult};
+use crate::cost::{REPORT, model_path};
+use crate::decimal::Decimal;
+use crate::world::store::{Store, StoreError};
+
+/// Newer statements that are needed to say how a served model does.
+const ENOUGH: usize = 50;
+
+/// What is trained, and where to.
+#[derive(Debug, Args)]
+pub struct TrainObject {
+    /// The QueryCostModel, as NAMESPACE/NAME.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    object: String,
+    /// Name of the model in the store, which is that of the Job.
+    #[arg(long)]
+    model_name: String,
+    /// Where models are kept: `file:///directory` or `s3://bucket/prefix`.
+    #[arg(long, env = "HOWDAH_MODEL_STORE")]
+    model_store: String,
+    /// The Job's namespace, where progress is told in an annotation of the Job.
+    #[arg(long, env = "POD_NAMESPACE")]
+    job_namespace: Option<String>,
+    /// The file that receives the result.
+    #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
+    termination_log: PathBuf,
+}
+
+/// Trains, stores the model with its report, and writes the result. Succeeds if there is a model.
+pub async fn run(arguments: TrainObject) -> Result<ExitCode> {
+    crate::cli::choose_tls_provider();
+    let result = match ended(&arguments).await {
+        Ok(result) => result,
+        Err(Trouble { reason, message }) => {
+            eprintln!("howdah cost train-object: {reason}: {message}");
+            TrainingResult::failed(reason, &message)
+        }
+    };
+    termination::write(&arguments.termination_log, &result)?;
+    Ok(match result {
+        TrainingResult::Trained { .. } => ExitCode::SUCCESS,
+        TrainingResult::Failed { .. } => ExitCode::FAILURE,
+    })
+}
+
+fn broken(error: &anyhow::Error) -> Trouble {
+    Trouble::new(Reason::TrainingFailed, format!("{error:#}"))
+}
+
+fn kept(error: &StoreError) -> Trouble {
+    Trouble::new(Reason::ModelStoreUnavailable, error.to_string())
+}
+
+async fn ended(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
+    // As the first process of a container it would not be ended by a signal that it does not handle.
+    let mut terminated = signal(SignalKind::terminate()).map_err(|error| broken(&error.into()))?;
+    tokio::select! {
+        result = learn(arguments) => result,
+        _ = terminated.recv() => Err(broken(&anyhow!("the training was stopped"))),
+    }
+}
+
+async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
+    let store = Store::open(&arguments.model_store).map_err(|error| kept(&error))?;
+    let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig");
+    let client = client.map_err(|error| broken(&error))?;
+    let model = read(&client, &arguments.object).await.map_err(|error| broken(&error))?;
+    let (sender, progress) = watch::channel("the log is brought".to_owned());
+    let telling = tokio::spawn(job_progress::tell(
+        client.clone(),
+        arguments.job_namespace.clone(),
+        arguments.model_name.clone(),
+        progress,
+    ));
+    let directory = tempfile::tempdir().context("there is no room for the log").map_err(|error| broken(&error))?;
+    let log = Arc::new(open(&client, &model, directory.path()).await?);
+    let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
+    let specs = training::targets(&model.spec).map_err(invalid)?;
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    let options = training::options(&model.spec, threads).map_err(invalid)?;
+    let uid = model.uid().unwrap_or_default();
+    let path = |name: &str| model_path(&model.namespace().unwrap_or_default(), &uid, Some(name));
+    let served = served(&store, &model, path).await;
+
+    let computed = tokio::task::spawn_blocking(move || {
+        let trained = train(&*log, &specs, &options, &mut |progress| {
+            let text = match progress {
+                Progress::Reading(rows) => format!("{rows} statements are read"),
+                Progress::Counting => "features are counted".to_owned(),
+                Progress::Fitting { what, done, of } => format!("{what} ({}/{of})", done + 1),
+            };
+            // Nobody may be left to hear it: that is no reason to stop.
+            let _ = sender.send(text);
+        })?;
+        let drift = served.and_then(|(name, served, to)| drift(&*log, &name, &served, to));
+        Ok::<(Trained, Option<DriftStatus>), TrainError>((trained, drift))
+    });
+    let (trained, drift) = computed.await.map_err(|gone| broken(&gone.into()))?.map_err(|error| untrained(&error))?;
+    telling.abort();
+    let report = Report::of(&trained);
+    println!("{}", report.table());
+    let path = path(&arguments.model_name);
+    let json = serde_json::to_vec(&report).map_err(|error| broken(&error.into()))?;
+    store.put(&format!("{path}/{REPORT}"), json).await.map_err(|error| kept(&error))?;
+    store.put(&format!("{path}/report.html"), html::page(&report).into_bytes()).await.map_err(|error| kept(&error))?;
+    store_model(&store, &path, &trained.model).await.map_err(|error| kept(&error))?;
+    // To the second, as Kubernetes keeps times.
+    let at = Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH));
+    Ok(TrainingResult::Trained { at, drift })
+}
+
+async fn read(client: &Client, object: &str) -> Result<QueryCostModel> {
+    let (namespace, name) = object.split_once('/').with_context(|| format!("{object:?} is not NAMESPACE/NAME"))?;
+    let models: Api<QueryCostModel> = Api::namespaced(client.clone(), namespace);
+    let found = models.get_opt(name).await.context("the API server did not answer")?;
+    found.with_context(|| format!("there is no QueryCostModel {object}"))
+}
+
+/// The model that is served, with its name and the time of the newest statement that it learnt from. It is looked at for
+/// comparison only: where it can't be read, there is none.
+async fn served(
+    store: &Store,
+    model: &QueryCostModel,
+    path: impl Fn(&str) -> String,
+) -> Option<(String, CostModel, i64)> {
+    let status = model.status.as_ref()?.model.as_ref()?;
+    let to = status.log.to.as_ref()?.0.as_millisecond();
+    match stored_model(store, &path(&status.name)).await {
+        Ok(served) => Some((status.name.clone(), served, to)),
+        Err(message) => {
+            eprintln!("howdah cost train-object: the served model is not compared: {message}");
+            None
+        }
+    }
+}
+
+/// How a served model does on statements that are newer than it.
+fn drift(log: &dyn Log, name: &str, served: &CostModel, to: i64) -> Option<DriftStatus> {
+    let places: Vec<Option<usize>> =
+        served.infos.iter().map(|info| log.targets().iter().position(|target| *target == info.name)).collect();
+    let (mut rows, mut unknown, mut judged, mut right) = (0_usize, 0_usize, 0_usize, 0_usize);
+    let read = log.read(&mut |statement| {
+        // The status keeps times to the second.
+        if statement.time_ms.is_none_or(|time| time < to + 1000) {
+            return;
+        }
+        rows += 1;
+        let text = crate::cost::sqltext::features::Text::read(&statement.query);
+        unknown += usize::from(!served.known.contains_key(&text.fingerprint.0));
+        let said = served.judge(&statement.query, statement.plan);
+        for ((info, place), said) in served.infos.iter().zip(&places).zip(said) {
+            let cost = place.and_then(|place| statement.costs.get(place)).copied().unwrap_or_default();
+            if let Some(truth) = class(&info.bounds, cost) {
+                judged += 1;
+                right += usize::from(said.class == truth);
+            }
+        }
+    });
+    let share = |part: usize, of: usize| Decimal::rounded(part as f64 / of.max(1) as f64);
+    (read.is_ok() && rows >= ENOUGH).then(|| DriftStatus {
+        name: name.to_owned(),
+        rows: i64::try_from(rows).unwrap_or(i64::MAX),
+        accuracy: share(right, judged),
+        unknown_fingerprints: share(unknown, rows),
+    })
+}
+
+fn untrained(error: &TrainError) -> Trouble {
+    let reason = match error {
+        TrainError::Log(_) => Reason::SourceUnreadable,
+        TrainError::Empty { .. } | TrainError::Classes(_) | TrainError::TooFew { .. } => Reason::TooLittleData,
+        TrainError::NoTimes => Reason::InvalidSpecification,
+        TrainError::Boost(_) => Reason::TrainingFailed,
+    };
+    Trouble::new(reason, error.to_string())
+}

@@ -1,0 +1,264 @@
+//! What to do next for a model. Pure: the same facts give the same decision.
+
+mod training;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::crd::QueryCostModelStatus;
+use super::deployment;
+use super::facts::{Facts, Trouble};
+use super::model_path;
+use super::reason::Reason;
+use crate::control::training::check_schedule;
+
+/// Nothing is under way: the next schedule, and what others may have changed.
+const IDLE: Duration = Duration::from_secs(60);
+/// Something was recorded that is to be followed at once.
+const SOON: Duration = Duration::from_secs(1);
+/// A Job or a roll-out is under way.
+const WATCHED: Duration = Duration::from_secs(3);
+/// Points of accuracy by which newer statements may be predicted worse.
+const DRIFT: f64 = 0.05;
+/// Share of newer statements that may be new to the model.
+const UNKNOWN: f64 = 0.5;
+
+/// What to do, because of what, and when to look next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// The one reason.
+    pub because: Reason,
+    /// The reason's own words for this case.
+    pub message: String,
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+    /// When to look again.
+    pub next: Duration,
+    /// What is told beside the headline.
+    pub standing: Vec<Standing>,
+    /// The status as it is once the steps have succeeded, without conditions.
+    pub status: QueryCostModelStatus,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// The object stays until its models are removed.
+    AddFinalizer,
+    /// Creates the Job of a training.
+    StartTraining {
+        /// Its name.
+        name: String,
+    },
+    /// Ends the Job of a training that is no longer wanted, and removes what it may have stored.
+    EndTraining {
+        /// Its name.
+        name: String,
+    },
+    /// Removes a version from the model store.
+    RemoveVersion {
+        /// Its name.
+        name: String,
+    },
+    /// Makes the replicas, or changes them, to serve a model.
+    Serve {
+        /// The model's name.
+        name: String,
+    },
+    /// Removes replicas and models, then the finalizer.
+    Release,
+}
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its type.
+    pub condition: String,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why.
+    pub reason: Reason,
+    /// In a sentence.
+    pub message: String,
+}
+
+fn stands(condition: &str, holds: bool, reason: Reason, message: impl Into<String>) -> Standing {
+    Standing { condition: condition.into(), holds, reason, message: message.into() }
+}
+
+/// Decides.
+pub fn decide(facts: &Facts) -> Decision {
+    if facts.model.metadata.deletion_timestamp.is_some() {
+        return delete(facts);
+    }
+    if let Some(Trouble { reason, message }) = &facts.unseen {
+        return Decision { status: facts.status(), ..resting(*reason, message, IDLE) };
+    }
+    if !facts.has_finalizer() {
+        let first = resting(Reason::NotTrained, Reason::NotTrained.sentence(), SOON);
+        return Decision { steps: vec![Step::AddFinalizer], status: facts.status(), ..first };
+    }
+    if let Err(message) = check(facts) {
+        return Decision { status: facts.status(), ..resting(Reason::InvalidSpecification, &message, IDLE) };
+    }
+    course(facts)
+}
+
+/// What the schema can't check.
+fn check(facts: &Facts) -> Result<(), String> {
+    let spec = &facts.model.spec;
+    let targets = super::training::targets(spec)?;
+    super::training::options(spec, 1)?;
+    if let Some(routing) = &spec.serving.routing {
+        let target = targets.iter().find(|target| target.name == routing.target);
+        let classes = target.map_or(0, |target| target.bounds.count() + 1);
+        if classes != routing.groups.len() {
+            return Err(format!(
+                "spec.serving.routing: {} has {classes} classes, and there are {} groups: name one for each class",
+                routing.target,
+                routing.groups.len()
+            ));
+        }
+    }
+    if let Some(files) = &spec.source.files {
+        let postgres = files.format.is_some_and(|format| super::training::format(format).is_postgres());
+        if files.columns.is_none() && files.format.is_some() && !postgres {
+            return Err("spec.source.files.columns is missing: name at least the column with the query".into());
+        }
+    }
+    check_schedule(spec.training.schedule.as_deref())
+}
+
+fn resting(because: Reason, message: &str, next: Duration) -> Decision {
+    Decision {
+        because,
+        message: message.to_owned(),
+        steps: Vec::new(),
+        next,
+        standing: Vec::new(),
+        status: QueryCostModelStatus::default(),
+    }
+}
+
+fn delete(facts: &Facts) -> Decision {
+    let gone = resting(Reason::Deleting, Reason::Deleting.sentence(), IDLE);
+    if !facts.has_finalizer() {
+        return gone;
+    }
+    let status = facts.status();
+    let running = status.training.as_ref().filter(|training| training.is_under_way());
+    let mut steps: Vec<Step> =
+        running.map(|training| Step::EndTraining { name: training.job.clone() }).into_iter().collect();
+    steps.push(Step::Release);
+    Decision { steps, status, ..gone }
+}
+
+/// The course of a model: a log, a training, replicas.
+fn course(facts: &Facts) -> Decision {
+    let mut status = facts.status();
+    let trained = training::proceed(facts, &mut status);
+    let mut steps = trained.steps;
+    let serving = serve(facts, &mut status, &mut steps);
+    let standing = vec![data(facts, &status), training::standing(facts, &status), serving, drifted(&status)];
+    // Who asks for answers wants to know whether there are some; without a model, why there is none.
+    let (because, message) = match (&status.model, &trained.blocked) {
+        (Some(_), _) => (standing[2].reason, standing[2].message.clone()),
+        (None, Some(trouble)) => (trouble.reason, trouble.message.clone()),
+        (None, None) => (standing[1].reason, standing[1].message.clone()),
+    };
+    let under_way = status.training.as_ref().is_some_and(|training| training.is_under_way());
+    let rolling = status.model.is_some() && !facts.deployment.as_ref().is_some_and(|replicas| replicas.rolled_out);
+    let next = match (trained.soon || !steps.is_empty(), under_way || rolling) {
+        (true, _) => SOON,
+        (false, true) => WATCHED,
+        (false, false) => IDLE,
+    };
+    Decision { because, message, steps, next, standing, status }
+}
+
+/// Makes the replicas serve the model, and says how far they are.
+fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>) -> Standing {
+    let Some(model) = &status.model else {
+        status.endpoint = None;
+        return stands("Serving", false, Reason::NotTrained, Reason::NotTrained.sentence());
+    };
+    let pattern = match &facts.pattern {
+        Ok(pattern) => pattern,
+        // What was made before goes on.
+        Err(Trouble { reason, message }) => return stands("Serving", false, *reason, message.clone()),
+    };
+    let metadata = &facts.model.metadata;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
+    let path = model_path(&namespace, &uid, Some(&model.name));
+    let wanted = deployment::hash(&path, &facts.model.spec.serving, &pattern.image);
+    let service = deployment::name((&namespace, &name));
+    status.endpoint = Some(format!("http://{service}.{}.svc:{}", pattern.namespace, deployment::HTTP_PORT));
+    let found = facts.deployment.as_ref();
+    if found.is_none_or(|found| found.hash != wanted) {
+        steps.push(Step::Serve { name: model.name.clone() });
+    }
+    match found {
+        None => stands("Serving", false, Reason::NotServing, "the replicas are made"),
+        Some(found) if found.ready == 0 => {
+            let why = found.message.clone().unwrap_or_else(|| "they start".into());
+            stands("Serving", false, Reason::NotServing, format!("no replica is ready: {why}"))
+        }
+        Some(found) if found.hash != wanted || !found.rolled_out => {
+            let message = format!("{} replicas answer while others come up with model {}", found.ready, model.version);
+            stands("Serving", true, Reason::RollingOut, message)
+        }
+        Some(found) => {
+            let message = format!("{} replicas answer with model {}", found.ready, model.version);
+            stands("Serving", true, Reason::Serving, message)
+        }
+    }
+}
+
+fn data(facts: &Facts, status: &QueryCostModelStatus) -> Standing {
+    if let Err(Trouble { reason, message }) = &facts.source {
+        return stands("DataAvailable", false, *reason, message.clone());
+    }
+    let failed =
+        status.training.as_ref().filter(|training| training.state == crate::control::training::TrainingState::Failed);
+    if let Some(message) = failed.and_then(|failed| failed.message.clone()) {
+        return stands(
+            "DataAvailable",
+            false,
+            Reason::SourceUnreadable,
+            format!("the last training failed: {message}"),
+        );
+    }
+    match &status.model {
+        Some(model) => {
+            let message = format!("{} statements of {} fingerprints", model.log.statements, model.log.fingerprints);
+            stands("DataAvailable", true, Reason::DataAvailable, message)
+        }
+        None => stands("DataAvailable", false, Reason::DataUnknown, Reason::DataUnknown.sentence()),
+    }
+}
+
+fn drifted(status: &QueryCostModelStatus) -> Standing {
+    let (Some(model), Some(drift)) = (&status.model, &status.drift) else {
+        return stands("Drifted", false, Reason::DriftUnknown, Reason::DriftUnknown.sentence());
+    };
+    if drift.name != model.name {
+        let message = "the model was replaced with the last training, and no newer statements were seen since";
+        return stands("Drifted", false, Reason::DriftUnknown, message);
+    }
+    let message = format!(
+        "of {} newer statements {:.1} % were predicted right, {:.1} % of those that judged it; {:.1} % have a fingerprint that it does not know",
+        drift.rows,
+        drift.accuracy.0 * 100.0,
+        model.accuracy.0 * 100.0,
+        drift.unknown_fingerprints.0 * 100.0
+    );
+    let drifts = drift.accuracy.0 < model.accuracy.0 - DRIFT || drift.unknown_fingerprints.0 > UNKNOWN;
+    stands("Drifted", drifts, if drifts { Reason::Drifted } else { Reason::NoDrift }, message)
+}
+
+#[cfg(test)]
+mod tests;

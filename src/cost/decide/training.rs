@@ -1,0 +1,174 @@
+//! When to train, and what becomes of a trained model.
+
+use super::super::crd::{CostModelStatus, DriftStatus, QueryCostModelStatus};
+use super::super::facts::{Facts, Trouble};
+use super::super::reason::Reason;
+use super::super::training::{TrainingResult, spec_hash};
+use super::{Standing, Step, stands};
+use crate::control::training::{Course, TrainingState, Turn, died};
+
+/// What the training asks for.
+#[derive(Debug, Default)]
+pub(super) struct Trained {
+    pub steps: Vec<Step>,
+    /// Why nothing is trained that should be.
+    pub blocked: Option<Trouble>,
+    /// Something was recorded that is to be followed at once.
+    pub soon: bool,
+}
+
+impl Trained {
+    fn blocked(trouble: Trouble) -> Self {
+        Self { blocked: Some(trouble), ..Self::default() }
+    }
+}
+
+/// Follows the training that is under way, or begins the one that is due.
+pub(super) fn proceed(facts: &Facts, status: &mut QueryCostModelStatus) -> Trained {
+    if facts.model.spec.suspend {
+        return suspend(status);
+    }
+    let spec_hash = spec_hash(&facts.model.spec);
+    let model = status.model.as_ref().filter(|model| model.spec_hash == spec_hash);
+    let course = Course {
+        now: &facts.now,
+        uid: facts.model.metadata.uid.as_deref().unwrap_or_default(),
+        spec_hash: &spec_hash,
+        schedule: facts.model.spec.training.schedule.as_deref(),
+        model: model.and_then(|model| model.trained_at.as_ref()),
+        job: facts.job.as_ref(),
+        last: status.training.as_ref(),
+    };
+    let in_the_way = || facts.source.as_ref().err().cloned().or_else(|| facts.pattern.as_ref().err().cloned());
+    match course.turn() {
+        Turn::Idle => Trained::default(),
+        Turn::Due(due) => {
+            if let Some(trouble) = in_the_way() {
+                return Trained::blocked(trouble);
+            }
+            status.training = Some(due);
+            Trained { soon: true, ..Trained::default() }
+        }
+        Turn::Start(started) => {
+            if let Some(trouble) = in_the_way() {
+                return Trained::blocked(trouble);
+            }
+            let name = started.job.clone();
+            status.training = Some(started);
+            Trained { steps: vec![Step::StartTraining { name }], soon: true, ..Trained::default() }
+        }
+        Turn::Wait(waiting, trouble) => {
+            status.training = Some(waiting);
+            let blocked = trouble.map(|message| Trouble::new(Reason::TrainingPending, message));
+            Trained { blocked, ..Trained::default() }
+        }
+        Turn::Abandon { job } => {
+            status.training = None;
+            Trained { steps: vec![Step::EndTraining { name: job }], soon: true, ..Trained::default() }
+        }
+        Turn::Left(message) => match serde_json::from_str(&message) {
+            Ok(TrainingResult::Trained { drift, .. }) => match &facts.result {
+                Some(Ok(model)) => judge(facts, status, model, drift),
+                // The store may be back at the next look.
+                Some(Err(trouble)) => Trained::blocked(trouble.clone()),
+                None => Trained::default(),
+            },
+            Ok(TrainingResult::Failed { message, .. }) => failed(facts, status, &message),
+            Err(_) => failed(facts, status, &facts.job.as_ref().map(died).unwrap_or_default()),
+        },
+        Turn::Died(why) => failed(facts, status, &why),
+        Turn::Lost => failed(facts, status, Reason::TrainingLost.sentence()),
+        Turn::Later { message } => Trained::blocked(Trouble::new(Reason::TrainingFailed, message)),
+    }
+}
+
+/// A training that runs ends; the model that is served goes on.
+fn suspend(status: &mut QueryCostModelStatus) -> Trained {
+    let blocked = Some(Trouble::new(Reason::Suspended, Reason::Suspended.sentence()));
+    let running = status.training.take_if(|training| training.is_under_way());
+    let steps: Vec<Step> = running.map(|training| Step::EndTraining { name: training.job }).into_iter().collect();
+    Trained { soon: !steps.is_empty(), steps, blocked }
+}
+
+/// A first model is used whatever its accuracy: there is no other. So is the first of another specification. A later one
+/// must be as good as the one before, on the same statements where these are known.
+fn judge(
+    facts: &Facts,
+    status: &mut QueryCostModelStatus,
+    model: &CostModelStatus,
+    drift: Option<DriftStatus>,
+) -> Trained {
+    let mut model = model.clone();
+    if let Some(training) = &status.training {
+        (model.name, model.spec_hash) = (training.job.clone(), training.spec_hash.clone());
+    }
+    let before = status.model.as_ref().filter(|before| before.spec_hash == model.spec_hash);
+    let gain = f64::from(facts.model.spec.promotion.min_accuracy_gain_percent) / 100.0;
+    let known = drift.as_ref().filter(|drift| before.is_some_and(|before| before.name == drift.name));
+    let least = before.map(|before| known.map_or(before.accuracy.0, |drift| drift.accuracy.0) + gain);
+    status.drift = drift;
+    remember(status, &model.name);
+    let told = format!("accuracy {:.1} % on held-out statements", model.accuracy.0 * 100.0);
+    // The accuracies are rounded: a thousandth is no difference.
+    let mut ended = if let Some(least) = least.filter(|least| model.accuracy.0 + 0.0005 < *least) {
+        let message = format!("{told}; the one before has {:.1} %, with the gain that is asked for", least * 100.0);
+        end(facts, status, TrainingState::Rejected, &message)
+    } else {
+        status.model = Some(model);
+        end(facts, status, TrainingState::Promoted, &told)
+    };
+    prune(facts, status, &mut ended.steps);
+    ended
+}
+
+fn remember(status: &mut QueryCostModelStatus, name: &str) {
+    status.versions.retain(|known| known != name);
+    status.versions.insert(0, name.to_owned());
+}
+
+/// Removes the oldest versions, but not the one that is served.
+fn prune(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>) {
+    let kept = usize::try_from(facts.model.spec.promotion.keep_versions).unwrap_or(1).max(1);
+    let served = status.model.as_ref().map(|model| model.name.clone());
+    while status.versions.len() > kept {
+        let oldest = status.versions.iter().rposition(|name| Some(name) != served.as_ref());
+        let Some(oldest) = oldest else { break };
+        steps.push(Step::RemoveVersion { name: status.versions.remove(oldest) });
+    }
+}
+
+fn failed(facts: &Facts, status: &mut QueryCostModelStatus, message: &str) -> Trained {
+    end(facts, status, TrainingState::Failed, message)
+}
+
+fn end(facts: &Facts, status: &mut QueryCostModelStatus, state: TrainingState, message: &str) -> Trained {
+    if let Some(training) = &mut status.training {
+        training.end(state, &facts.now, message);
+    }
+    Trained { soon: true, ..Trained::default() }
+}
+
+/// The condition `Trained`.
+pub(super) fn standing(facts: &Facts, status: &QueryCostModelStatus) -> Standing {
+    let training = status.training.as_ref();
+    let message = || training.and_then(|training| training.message.clone()).unwrap_or_default();
+    match (&status.model, training.map(|training| training.state)) {
+        (Some(model), Some(TrainingState::Rejected)) => {
+            let told = format!("model {}; the retrained one was rejected: {}", model.version, message());
+            stands("Trained", true, Reason::ModelRejected, told)
+        }
+        (Some(model), _) => {
+            let told = format!("model {} with accuracy {:.1} %", model.version, model.accuracy.0 * 100.0);
+            stands("Trained", true, Reason::Trained, told)
+        }
+        (None, Some(TrainingState::Due | TrainingState::Running)) => {
+            let progress = training.and_then(|training| training.progress.as_deref()).unwrap_or("its log is read");
+            stands("Trained", false, Reason::Training, format!("a model learns what statements cost: {progress}"))
+        }
+        (None, Some(TrainingState::Failed)) => stands("Trained", false, Reason::TrainingFailed, message()),
+        (None, _) if facts.model.spec.suspend => {
+            stands("Trained", false, Reason::Suspended, Reason::Suspended.sentence())
+        }
+        (None, _) => stands("Trained", false, Reason::NotTrained, Reason::NotTrained.sentence()),
+    }
+}

@@ -1,0 +1,314 @@
+//! The replicas that serve a model, as objects. They run as the operator does, in its own namespace, because they read the
+//! model store; of the cluster they are told nothing.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::autoscaling::v2::{
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
+    ResourceMetricSource,
+};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, HTTPGetAction, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Service,
+    ServicePort, ServiceSpec,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::crd::Serving;
+use crate::control::training::short_hash;
+use crate::kubernetes::training_job::{labels, like, pattern};
+
+/// The label of what serves a model, with the model's uid.
+pub const MODEL_LABEL: &str = "howdah.dev/model-uid";
+/// What the Deployment was made for.
+pub const HASH_ANNOTATION: &str = "howdah.dev/made-for";
+/// The REST API, probes and metrics.
+pub const HTTP_PORT: i32 = 8080;
+/// The gRPC API.
+pub const GRPC_PORT: i32 = 9090;
+
+/// What is served.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Served<'a> {
+    /// Namespace and name of the object.
+    pub object: (&'a str, &'a str),
+    /// Its uid.
+    pub uid: &'a str,
+    /// Path of the model in the model store.
+    pub path: &'a str,
+    /// How.
+    pub serving: &'a Serving,
+    /// URL of the model store.
+    pub store: &'a str,
+}
+
+/// Everything that serves a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objects {
+    /// The replicas.
+    pub deployment: Deployment,
+    /// Where they answer.
+    pub service: Service,
+    /// One is always there.
+    pub budget: PodDisruptionBudget,
+    /// Adds pods, where it is asked for.
+    pub autoscaler: Option<HorizontalPodAutoscaler>,
+}
+
+/// The name of all of it.
+pub fn name((namespace, name): (&str, &str)) -> String {
+    let readable: String = name.chars().take(40).collect();
+    format!(
+        "cost-{}-{}",
+        readable.trim_end_matches(['-', '.']).replace('.', "-"),
+        short_hash(&format!("{namespace}/{name}"))
+    )
+}
+
+/// What a Deployment is made for: another hash needs another one.
+pub fn hash(path: &str, serving: &Serving, image: &str) -> String {
+    short_hash(&serde_json::json!([path, serving, image]).to_string())
+}
+
+/// The objects, after the operator's own pod.
+///
+/// # Errors
+/// A sentence when the pod says too little.
+pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
+    let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
+    let own = pattern(spec).ok_or("the operator's pod has no container")?;
+    let image = own.image.clone().unwrap_or_default();
+    let name = name(served.object);
+    let labels = labels("cost", (MODEL_LABEL, served.uid));
+    let metadata = |annotations: Option<BTreeMap<String, String>>| ObjectMeta {
+        name: Some(name.clone()),
+        namespace: pod.metadata.namespace.clone(),
+        labels: Some(labels.clone()),
+        annotations,
+        ..ObjectMeta::default()
+    };
+    let selector = LabelSelector {
+        match_labels: Some([(MODEL_LABEL.to_owned(), served.uid.to_owned())].into()),
+        ..LabelSelector::default()
+    };
+    let container = Container {
+        name: "serving".into(),
+        image: own.image.clone(),
+        image_pull_policy: own.image_pull_policy.clone(),
+        args: Some(arguments(served)),
+        env: own.env.clone(),
+        env_from: own.env_from.clone(),
+        ports: Some(vec![port("http", HTTP_PORT), port("grpc", GRPC_PORT)]),
+        readiness_probe: Some(probe("/readyz", 2)),
+        liveness_probe: Some(probe("/healthz", 10)),
+        resources: Some(served.serving.resources.clone().unwrap_or_else(default_resources)),
+        security_context: own.security_context.clone(),
+        volume_mounts: own.volume_mounts.clone(),
+        ..Container::default()
+    };
+    let pod_spec = PodSpec {
+        automount_service_account_token: Some(false),
+        // Readiness goes first, then requests end: 5 s and up to 20 s.
+        termination_grace_period_seconds: Some(30),
+        ..like(pod, spec, container)
+    };
+    let autoscaled = served.serving.autoscaling.as_ref();
+    let made_for = hash(served.path, served.serving, &image);
+    let object = format!("{}/{}", served.object.0, served.object.1);
+    let deployment = Deployment {
+        metadata: metadata(Some(
+            [(HASH_ANNOTATION.to_owned(), made_for), ("howdah.dev/model".to_owned(), object)].into(),
+        )),
+        spec: Some(DeploymentSpec {
+            // Where an autoscaler counts, nobody else does.
+            replicas: autoscaled.is_none().then_some(served.serving.replicas),
+            selector: selector.clone(),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".into()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_unavailable: Some(IntOrString::Int(0)),
+                    max_surge: Some(IntOrString::Int(1)),
+                }),
+            }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
+                spec: Some(pod_spec),
+            },
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    };
+    let service_port = |name: &str, port: i32, protocol: &str| ServicePort {
+        name: Some(name.to_owned()),
+        port,
+        target_port: Some(IntOrString::String(name.to_owned())),
+        app_protocol: Some(protocol.to_owned()),
+        ..ServicePort::default()
+    };
+    let service = Service {
+        metadata: metadata(None),
+        spec: Some(ServiceSpec {
+            selector: selector.match_labels.clone(),
+            ports: Some(vec![
+                service_port("http", HTTP_PORT, "http"),
+                service_port("grpc", GRPC_PORT, "kubernetes.io/h2c"),
+            ]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    };
+    let budget = PodDisruptionBudget {
+        metadata: metadata(None),
+        spec: Some(PodDisruptionBudgetSpec {
+            // One pod alone may be moved: it could never be evicted otherwise.
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(selector),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        ..PodDisruptionBudget::default()
+    };
+    let autoscaler = autoscaled.map(|autoscaling| HorizontalPodAutoscaler {
+        metadata: metadata(None),
+        spec: Some(HorizontalPodAutoscalerSpec {
+            min_replicas: Some(served.serving.replicas),
+            max_replicas: autoscaling.max.max(served.serving.replicas),
+            scale_target_ref: CrossVersionObjectReference {
+                api_version: Some("apps/v1".into()),
+                kind: "Deployment".into(),
+                name: name.clone(),
+            },
+            metrics: Some(vec![MetricSpec {
+                type_: "Resource".into(),
+                resource: Some(ResourceMetricSource {
+                    name: "cpu".into(),
+                    target: MetricTarget {
+                        type_: "Utilization".into(),
+                        average_utilization: Some(70),
+                        ..MetricTarget::default()
+                    },
+                }),
+                ..MetricSpec::default()
+            }]),
+            ..HorizontalPodAutoscalerSpec::default()
+        }),
+        ..HorizontalPodAutoscaler::default()
+    });
+    Ok(Objects { deployment, service, budget, autoscaler })
+}
+
+fn arguments(served: &Served<'_>) -> Vec<String> {
+    let mut arguments: Vec<String> = ["cost", "serve", "--model-store", served.store, "--model-name", served.path]
+        .into_iter()
+        .chain(["--listen", "[::]:8080", "--grpc-listen", "[::]:9090", "--log-format", "json"])
+        .map(str::to_owned)
+        .chain(["--served-for".to_owned(), format!("{}/{}", served.object.0, served.object.1)])
+        .collect();
+    if let Some(routing) = &served.serving.routing {
+        arguments.extend(["--route".to_owned(), format!("{}={}", routing.target, routing.groups.join(","))]);
+    }
+    arguments
+}
+
+fn port(name: &str, number: i32) -> ContainerPort {
+    ContainerPort { name: Some(name.to_owned()), container_port: number, ..ContainerPort::default() }
+}
+
+fn probe(path: &str, seconds: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(seconds),
+        timeout_seconds: Some(2),
+        ..Probe::default()
+    }
+}
+
+fn default_resources() -> ResourceRequirements {
+    let quantities = |pairs: &[(&str, &str)]| {
+        Some(pairs.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect())
+    };
+    ResourceRequirements {
+        requests: quantities(&[("cpu", "100m"), ("memory", "192Mi")]),
+        limits: quantities(&[("memory", "512Mi")]),
+        claims: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cost::crd::{Autoscaling, RoutingGroups};
+
+    fn pod() -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "howdah-1", "namespace": "howdah-system", "labels": {"app.kubernetes.io/name": "howdah"}},
+            "spec": {
+                "serviceAccountName": "howdah",
+                "securityContext": {"runAsNonRoot": true},
+                "containers": [{
+                    "name": "operator", "image": "howdah:1", "args": ["operator"],
+                    "securityContext": {"readOnlyRootFilesystem": true},
+                    "volumeMounts": [{"name": "models", "mountPath": "/var/lib/howdah"}]
+                }],
+                "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]
+            }
+        }))
+        .unwrap()
+    }
+
+    fn made(serving: &Serving) -> Objects {
+        let served =
+            Served { object: ("shop", "queries"), uid: "u1", path: "cost/shop/u1/a", serving, store: "file:///m" };
+        objects(&served, &pod()).unwrap()
+    }
+
+    #[test]
+    fn replicas_are_locked_down_and_never_all_gone() {
+        let objects = made(&Serving::default());
+        let spec = objects.deployment.spec.unwrap();
+        assert_eq!(spec.replicas, Some(2));
+        assert_eq!(spec.strategy.unwrap().rolling_update.unwrap().max_unavailable, Some(IntOrString::Int(0)));
+        let pod = spec.template.spec.unwrap();
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        assert_eq!(pod.containers[0].security_context.as_ref().unwrap().read_only_root_filesystem, Some(true));
+        let arguments = pod.containers[0].args.as_ref().unwrap().join(" ");
+        assert!(arguments.contains("--model-name cost/shop/u1/a") && !arguments.contains("--route"), "{arguments}");
+        assert_eq!(spec.selector.match_labels, objects.service.spec.unwrap().selector);
+        assert!(objects.autoscaler.is_none());
+    }
+
+    #[test]
+    fn an_autoscaler_counts_alone() {
+        let routing = RoutingGroups { target: "cpu".into(), groups: vec!["a".into(), "b".into()] };
+        let serving =
+            Serving { autoscaling: Some(Autoscaling { max: 5 }), routing: Some(routing), ..Serving::default() };
+        let objects = made(&serving);
+        let spec = objects.deployment.spec.unwrap();
+        assert_eq!(spec.replicas, None);
+        assert!(
+            spec.template.spec.unwrap().containers[0]
+                .args
+                .as_ref()
+                .unwrap()
+                .ends_with(&["--route".into(), "cpu=a,b".into()])
+        );
+        let scaler = objects.autoscaler.unwrap().spec.unwrap();
+        assert_eq!((scaler.min_replicas, scaler.max_replicas), (Some(2), 5));
+        assert_ne!(hash("a", &serving, "i"), hash("b", &serving, "i"));
+    }
+
+    #[test]
+    fn names_are_short_and_tell_objects_apart() {
+        assert!(name(("shop", &"x".repeat(253))).len() <= 63);
+        assert_ne!(name(("shop", "a.b")), name(("shop", "a-b")));
+        assert!(name(("shop", "a.b")).starts_with("cost-a-b-"));
+    }
+}

@@ -1,0 +1,148 @@
+//! The log of a specification's source, as files of this process.
+
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client, ResourceExt};
+
+use super::FileLog;
+use crate::cost::crd::{Files, LogColumns, QueryCostModel};
+use crate::cost::facts::Trouble;
+use crate::cost::log::{Log, LogError, Reading, Statement};
+use crate::cost::reading::{Columns, Format};
+use crate::cost::reason::Reason;
+use crate::cost::training::format;
+use crate::duration;
+use crate::instance;
+use crate::instance::crd::PostgresInstance;
+use crate::world::postgres::log_files;
+use crate::world::store::Store;
+
+/// Bytes of a server's log that are read at the most, the newest.
+const SERVER_LOG: u64 = 4 << 30;
+
+/// A log's statements from a time on.
+#[derive(Debug)]
+pub struct Since {
+    log: FileLog,
+    from_ms: i64,
+}
+
+impl Log for Since {
+    fn targets(&self) -> &[String] {
+        self.log.targets()
+    }
+
+    fn read(&self, each: &mut dyn FnMut(Statement)) -> Result<Reading, LogError> {
+        let mut old = 0;
+        let mut reading = self.log.read(&mut |statement| {
+            if statement.time_ms.is_some_and(|time| time < self.from_ms) { old += 1 } else { each(statement) }
+        })?;
+        reading.statements -= old;
+        Ok(reading)
+    }
+}
+
+/// Opens the source's log. What is not on a volume is brought into `directory`.
+///
+/// # Errors
+/// The source is not there, can't be read, or is empty.
+pub async fn open(client: &Client, model: &QueryCostModel, directory: &Path) -> Result<Since, Trouble> {
+    let source = &model.spec.source;
+    let names: Vec<&str> = model.spec.targets.iter().map(|target| target.name.as_str()).collect();
+    let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
+    let (paths, format, columns) = match (&source.files, &source.instance_ref) {
+        (Some(files), _) => (bring(files, directory).await?, files.format.map(format), files.columns.as_ref()),
+        (None, Some(instance)) => {
+            let (paths, format) = bring_server_log(client, model, &instance.name, directory).await?;
+            (paths, Some(format), None)
+        }
+        (None, None) => {
+            return Err(Trouble::new(Reason::InvalidSpecification, "source names neither files nor an instance"));
+        }
+    };
+    let columns_of = |columns: &LogColumns| Columns {
+        query: columns.query.clone(),
+        time: columns.time.clone(),
+        targets: names
+            .iter()
+            .map(|name| columns.targets.get(*name).cloned().unwrap_or_else(|| (*name).into()))
+            .collect(),
+        weight: columns.weight.clone(),
+        failed: columns.failed.clone(),
+        plan: columns.plan.as_ref().map(|plan| (plan.cost.clone(), plan.rows.clone())),
+    };
+    let columns = columns.map(columns_of).unwrap_or_default();
+    let targets = names.iter().map(|name| (*name).to_owned()).collect();
+    let opened = FileLog::open(&paths, format, columns.clone(), targets, 1.0);
+    let log = opened.map_err(|error| unreadable(error.to_string()))?;
+    let found = log.format().map_err(|error| unreadable(error.to_string()))?;
+    if !found.is_postgres() && columns.query.is_empty() {
+        let message = "spec.source.files.columns is missing, and the files are no log of PostgreSQL: name at least the column \
+                       with the query";
+        return Err(Trouble::new(Reason::InvalidSpecification, message));
+    }
+    let window = duration::seconds(&source.window).saturating_mul(1000);
+    Ok(Since { log, from_ms: Timestamp::now().as_millisecond().saturating_sub(window) })
+}
+
+async fn bring(files: &Files, directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
+    let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
+    if let Some(path) = files.url.strip_prefix("file://") {
+        return Ok(vec![PathBuf::from(path)]);
+    }
+    let store = Store::open(&files.url).map_err(|error| unreadable(error.to_string()))?;
+    let paths = store.download(directory).await.map_err(|error| unreadable(error.to_string()))?;
+    if paths.is_empty() {
+        return Err(unreadable(format!("there is no file under {}", files.url)));
+    }
+    Ok(paths)
+}
+
+/// Reads the server's newest logs of the format that has the most of them, the oldest first.
+async fn bring_server_log(
+    client: &Client,
+    model: &QueryCostModel,
+    instance: &str,
+    directory: &Path,
+) -> Result<(Vec<PathBuf>, Format), Trouble> {
+    let namespace = model.namespace().unwrap_or_default();
+    let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
+    let instances: Api<PostgresInstance> = Api::namespaced(client.clone(), &namespace);
+    let found = instances.get_opt(instance).await.map_err(|error| unreadable(error.to_string()))?;
+    let missing =
+        || Trouble::new(Reason::InstanceMissing, format!("there is no PostgresInstance {namespace}/{instance}"));
+    let found = found.ok_or_else(missing)?;
+    let (server, _) = instance::observe::open(client, &found).await.map_err(|error| unreadable(error.message))?;
+    let listed = log_files::list(&server).await.map_err(|error| unreadable(told(&error)))?;
+    let of = |extension: &str| listed.iter().filter(|file| file.name.ends_with(extension)).cloned().collect::<Vec<_>>();
+    let (json, csv) = (of(".json"), of(".csv"));
+    let (format, files) = if json.is_empty() { (Format::PostgresCsvLog, csv) } else { (Format::PostgresJsonLog, json) };
+    if files.is_empty() {
+        return Err(unreadable(
+            "the server writes neither a jsonlog nor a csvlog: set logging_collector = on, log_destination = 'jsonlog' and \
+             log_min_duration_statement = 0 (log_statement_stats = on for cpu, log_temp_files = 0 for spill)"
+                .into(),
+        ));
+    }
+    let (mut room, mut paths) = (SERVER_LOG, Vec::new());
+    for file in files.iter().rev() {
+        if file.bytes > room {
+            break;
+        }
+        room -= file.bytes;
+        let path = directory.join(&file.name);
+        let read = log_files::read(&server, file, &path).await;
+        read.map_err(|error| unreadable(told(&error)))?;
+        paths.push(path);
+    }
+    paths.reverse();
+    Ok((paths, format))
+}
+
+fn told(error: &log_files::LogFileError) -> String {
+    format!(
+        "{error}; the role needs GRANT pg_monitor, pg_read_server_files and EXECUTE ON FUNCTION \
+         pg_read_binary_file(text, bigint, bigint, boolean)"
+    )
+}

@@ -1,0 +1,175 @@
+//! Gathers the facts of a model: the source, the training's Job and result, the replicas. Not seeing something is a fact,
+//! not an error.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client, ResourceExt};
+
+use super::act::{self, Outcome};
+use super::crd::{CostModelStatus, QueryCostModel};
+use super::decide::{self, Decision};
+use super::deployment::{self, HASH_ANNOTATION};
+use super::evaluation::report::Report as Evaluated;
+use super::facts::{DeploymentFacts, Facts, Pattern, Trouble};
+use super::reason::Reason;
+use super::training::{self, TrainingResult};
+use super::{REPORT, model_path};
+use crate::control::room::{Report, Room};
+use crate::control::training::TrainingState;
+use crate::instance::crd::PostgresInstance;
+use crate::kubernetes::training_job;
+use crate::world::kubernetes::{KubeError, job, pod};
+use crate::world::store::Store;
+
+/// What the room works with.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The API server.
+    pub client: Client,
+    /// Where models are kept.
+    pub store: Arc<Store>,
+    /// Its URL, for trainings and replicas.
+    pub store_url: String,
+    /// Namespace and name of the operator's own pod, the pattern of what it runs; absent outside of a cluster.
+    pub own_pod: Option<(String, String)>,
+    /// That pod, read once: it does not change.
+    pub pod: Arc<tokio::sync::OnceCell<Pod>>,
+}
+
+/// QueryCostModel's reconciliation.
+#[derive(Clone)]
+pub struct QueryCost(pub Surroundings);
+
+impl Room for QueryCost {
+    type Kind = QueryCostModel;
+    type Facts = Facts;
+    type Decision = Decision;
+    type Outcome = Outcome;
+
+    async fn observe(&self, object: Arc<QueryCostModel>) -> Facts {
+        self.0.facts(&object).await
+    }
+
+    fn decide(facts: &Facts) -> Decision {
+        decide::decide(facts)
+    }
+
+    async fn act(&self, object: Arc<QueryCostModel>, decision: &Decision) -> Outcome {
+        act::act(&self.0, &object, decision).await
+    }
+
+    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
+        super::report::report(facts, decision, outcome)
+    }
+}
+
+impl Surroundings {
+    /// The facts of a model, read afresh: a cache that lags behind our own writes would train twice.
+    pub async fn facts(&self, cached: &QueryCostModel) -> Facts {
+        let mut facts = Facts {
+            now: Time(Timestamp::now()),
+            model: cached.clone(),
+            unseen: None,
+            source: Ok(()),
+            job: None,
+            result: None,
+            pattern: self.pattern().await,
+            deployment: None,
+        };
+        if let Err(error) = self.read_cluster(&mut facts).await {
+            facts.unseen = Some(Trouble::new(Reason::StepFailed, error.to_string()));
+            return facts;
+        }
+        facts.result = self.result(&facts).await;
+        facts
+    }
+
+    /// The object itself, its source, the Job of its training, and its replicas.
+    async fn read_cluster(&self, facts: &mut Facts) -> Result<(), KubeError> {
+        let (namespace, name) = (facts.model.namespace().unwrap_or_default(), facts.model.name_any());
+        let models: Api<QueryCostModel> = Api::namespaced(self.client.clone(), &namespace);
+        let found = models.get_opt(&name).await.map_err(|error| KubeError::of("the QueryCostModel", error))?;
+        if let Some(fresh) = found {
+            facts.model = fresh;
+        }
+        if let Some(instance) = &facts.model.spec.source.instance_ref {
+            let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
+            let found = instances.get_opt(&instance.name).await;
+            if found.map_err(|error| KubeError::of("the PostgresInstance", error))?.is_none() {
+                let message = format!("there is no PostgresInstance {namespace}/{}", instance.name);
+                facts.source = Err(Trouble::new(Reason::InstanceMissing, message));
+            }
+        }
+        let Some((own, _)) = &self.own_pod else { return Ok(()) };
+        let running = facts.status().training.filter(|training| training.state == TrainingState::Running);
+        if let Some(training) = running {
+            facts.job = job::job_facts(&self.client, own, &training.job).await?;
+        }
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), own);
+        let found = deployments.get_opt(&deployment::name((&namespace, &name))).await;
+        let found = found.map_err(|error| KubeError::of("the replicas' Deployment", error))?;
+        facts.deployment = found.map(|deployment| replicas(&deployment));
+        Ok(())
+    }
+
+    async fn pattern(&self) -> Result<Pattern, Trouble> {
+        let pod = self.own_pod().await?;
+        let image = pod.spec.as_ref().and_then(training_job::pattern).and_then(|own| own.image.clone());
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        Ok(Pattern { namespace, image: image.unwrap_or_default() })
+    }
+
+    /// The operator's own pod, read once.
+    pub(super) async fn own_pod(&self) -> Result<&Pod, Trouble> {
+        let unknown = |message: String| Trouble::new(Reason::PatternUnknown, message);
+        let Some((namespace, name)) = &self.own_pod else {
+            let message = "the operator does not run in a pod, so there is no pattern for trainings and replicas; install it \
+                           by its chart";
+            return Err(unknown(message.into()));
+        };
+        let read = || pod::read(&self.client, namespace, name);
+        let pod = self.pod.get_or_try_init(read).await.map_err(|error| unknown(error.to_string()))?;
+        training_job::check(pod, &self.store_url).map_err(unknown)?;
+        Ok(pod)
+    }
+
+    /// What a training left in the store, once its Job says that it left something.
+    async fn result(&self, facts: &Facts) -> Option<Result<CostModelStatus, Trouble>> {
+        let message = facts.job.as_ref()?.termination_message.as_deref()?;
+        let TrainingResult::Trained { at, .. } = serde_json::from_str(message).ok()? else { return None };
+        let training = facts.status().training?;
+        let uid = facts.model.uid().unwrap_or_default();
+        let path = model_path(&facts.model.namespace().unwrap_or_default(), &uid, Some(&training.job));
+        let missing = |message: String| Trouble::new(Reason::ModelStoreUnavailable, message);
+        let path = format!("{path}/{REPORT}");
+        Some(match self.store.get(&path).await {
+            Ok(Some(bytes)) => match serde_json::from_slice::<Evaluated>(&bytes) {
+                Ok(report) => Ok(training::status(&report, &training.job, &training.spec_hash, &at)),
+                Err(error) => Err(missing(format!("{path} in the model store can't be read: {error}"))),
+            },
+            Ok(None) => Err(missing(format!("the model store has nothing at {path}"))),
+            Err(error) => Err(missing(error.to_string())),
+        })
+    }
+}
+
+fn replicas(deployment: &Deployment) -> DeploymentFacts {
+    let status = deployment.status.clone().unwrap_or_default();
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let count = |number: Option<i32>| number.unwrap_or_default();
+    let seen = status.observed_generation >= deployment.metadata.generation;
+    let current = count(status.updated_replicas) == wanted && count(status.replicas) == wanted;
+    let conditions = status.conditions.unwrap_or_default();
+    let failing = conditions.iter().find(|one| one.type_ == "ReplicaFailure" && one.status == "True");
+    let unavailable = || conditions.iter().find(|one| one.type_ == "Progressing" && one.status == "False");
+    DeploymentFacts {
+        hash: deployment.annotations().get(HASH_ANNOTATION).cloned().unwrap_or_default(),
+        ready: count(status.ready_replicas),
+        rolled_out: seen && current && count(status.available_replicas) == wanted,
+        message: failing.or_else(unavailable).and_then(|one| one.message.clone()),
+    }
+}
