@@ -2,6 +2,7 @@
 //! fails where one is missed.
 
 mod anomaly;
+mod cost;
 mod learner;
 mod operator;
 mod optimizers;
@@ -20,6 +21,8 @@ pub enum Bench {
     Optimizers(optimizers::Optimizers),
     /// The anomaly detector on labelled faults, beside what it must be better than, and its speed.
     Anomaly(anomaly::Anomaly),
+    /// Cost models on labelled logs and on a replayed one, beside what they must be better than, and their speed.
+    Cost(cost::Cost),
     /// A step of the learner: its time and memory.
     Learner,
     /// The reconcile loop in a cluster: idle reconciles per second, writes and memory.
@@ -34,6 +37,7 @@ pub fn run(bench: Bench) -> Result<ExitCode> {
     let kept = match bench {
         Bench::Optimizers(optimizers) => optimizers::run(&optimizers)?,
         Bench::Anomaly(anomaly) => anomaly::run(&anomaly)?,
+        Bench::Cost(cost) => cost::run(&cost)?,
         Bench::Learner => learner::run()?,
         Bench::Operator(operator) => super::block_on(operator::run(operator))??,
     };

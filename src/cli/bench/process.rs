@@ -51,6 +51,17 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks.with_context(|| format!("/proc/{pid}/stat can't be read"))? / TICKS_PER_SECOND)
 }
 
+/// The most memory that a process has had, in bytes.
+///
+/// # Errors
+/// When the process is gone.
+pub fn peak_bytes(pid: u32) -> Result<u64> {
+    let status = read(pid, "status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    Ok(kib.with_context(|| format!("/proc/{pid}/status can't be read"))? * 1024)
+}
+
 fn read(pid: u32, what: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{what}");
     std::fs::read_to_string(&path).with_context(|| format!("{path} can't be read"))
