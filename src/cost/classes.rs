@@ -70,7 +70,8 @@ pub enum ClassError {
     /// All costs are in one class.
     #[error(
         "target {target}: every statement is in the class {class}, so there is nothing to tell apart; costs range from \
-         {least:.6} to {most:.6}: bounds at {median:.6} (their median) and {ninth:.6} (their 90th percentile) would part them"
+         {least:.6} to {most:.6}: bounds at {median:.6} (the median of those above the least) and {ninth:.6} (their 90th percentile) \
+         would part them"
     )]
     OneClass {
         /// The target.
@@ -79,9 +80,9 @@ pub enum ClassError {
         class: String,
         /// Smallest cost.
         least: f64,
-        /// Median.
+        /// Median of those above the least.
         median: f64,
-        /// 90th percentile.
+        /// Their 90th percentile.
         ninth: f64,
         /// Largest cost.
         most: f64,
@@ -203,7 +204,10 @@ pub fn resolve(spec: &TargetSpec, costs: impl Iterator<Item = Cost>) -> Result<T
     let (least, most) = (known[0], known[known.len() - 1]);
     let only = class_of(&bounds, least);
     if only == class_of(&bounds, most) {
-        let (median, ninth) = (quantile(&known, 0.5), quantile(&known, 0.9));
+        // Most statements may cost nothing at all (temporary files, say): the bounds must lie among those that do.
+        let above: Vec<f64> = known.iter().copied().filter(|cost| *cost > least).collect();
+        let some = if above.is_empty() { &known } else { &above };
+        let (median, ninth) = (quantile(some, 0.5), quantile(some, 0.9));
         return Err(ClassError::OneClass { target, class: labels[only].clone(), least, median, ninth, most });
     }
     Ok(TargetInfo { name: target, unit: spec.unit.clone(), bounds, labels })
@@ -263,7 +267,7 @@ mod tests {
         let spec = TargetSpec { name: "cpu".into(), unit: "seconds".into(), bounds: Bounds::Values(vec![100.0]) };
         let costs = || (1..=11).map(|cost| Cost::Measured(f64::from(cost)));
         let error = resolve(&spec, costs()).unwrap_err().to_string();
-        assert!(error.contains("[0, 100)") && error.contains("6.0") && error.contains("10.0"), "{error}");
+        assert!(error.contains("[0, 100)") && error.contains("6.5") && error.contains("10.1"), "{error}");
         let quantiles = TargetSpec { bounds: Bounds::Quantiles(vec![0.5, 0.9]), ..spec.clone() };
         assert_eq!(resolve(&quantiles, costs()).unwrap().bounds, [6.0, 10.0]);
         assert!(matches!(resolve(&spec, std::iter::empty()), Err(ClassError::NoCosts { .. })));

@@ -456,6 +456,50 @@ mod tests {
         }
     }
 
+    /// What XGBoost's Python package made of a fixed matrix: `tests/golden/xgboost/make.py`.
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        columns: usize,
+        rows: Vec<Vec<(u32, f32)>>,
+        weights: Vec<f32>,
+        classes: RecordedModel,
+        quantiles: RecordedModel,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct RecordedModel {
+        labels: Vec<f32>,
+        model: String,
+        margins: Vec<Vec<f32>>,
+    }
+
+    #[test]
+    fn the_python_package_agrees() {
+        let recorded: Recorded = serde_json::from_str(include_str!("../../tests/golden/xgboost/parity.json")).unwrap();
+        let mut rows = Rows::new();
+        recorded.rows.iter().for_each(|row| rows.push(row.iter().copied()));
+        let settings = Settings { max_depth: 3, rounds: 5, column_share: 1.0, ..SETTINGS };
+        for (objective, theirs) in
+            [(Objective::Classes(3), &recorded.classes), (Objective::Quantiles(vec![0.5, 0.9]), &recorded.quantiles)]
+        {
+            let weights = &recorded.weights;
+            let own = train(&rows, recorded.columns, &theirs.labels, weights, &objective, &settings, &mut |_| true);
+            // Theirs as we read it, and ours of the same matrix.
+            for (whose, model) in [("theirs", theirs.model.as_bytes()), ("ours", &own.unwrap())] {
+                let forest = Forest::read(model).unwrap();
+                for (at, expected) in theirs.margins.iter().enumerate() {
+                    let margins = forest.margins(&rows.row(at).collect::<Vec<_>>());
+                    for (margin, expected) in margins.iter().zip(expected) {
+                        assert!(
+                            (margin - expected).abs() < 1e-5,
+                            "{whose}, {objective:?}, row {at}: {margin} and {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn contributions_add_up_to_the_margin() {
         let (rows, _, model) = learn(&Objective::Classes(3));

@@ -129,7 +129,7 @@ fn a_log_without_enough_in_it_is_refused_with_what_to_do() {
     };
     let text = format!("at,query,cpu\n{}", rows(100, |row| row as f64 / 100.0));
     let error = refusal(&text, &small());
-    assert!(error.contains("every statement is in the class [0, 30)") && error.contains("0.891"), "{error}");
+    assert!(error.contains("every statement is in the class [0, 30)") && error.contains("0.892"), "{error}");
     let text = format!("at,query,cpu\n{}", rows(6, |row| row as f64 * 500.0));
     let error = refusal(&text, &small());
     assert!(error.contains("6 statements have a cost of cpu, and 2 folds need at least 8"), "{error}");
