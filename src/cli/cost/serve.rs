@@ -85,7 +85,7 @@ pub async fn run(arguments: Serve) -> Result<()> {
     crate::cli::choose_tls_provider();
     let _telemetry = telemetry::start(arguments.log_format).context("logging could not be started")?;
     let shutdown = Shutdown::on_signals().context("signals can't be listened for")?;
-    let model = arguments.load().await?;
+    let model = arguments.load().await?.for_answers();
     let groups = arguments.route.as_ref().map(|text| Groups::read(text, &model)).transpose();
     let groups = groups.map_err(|sentence| anyhow!("--route: {sentence}"))?;
     let limits = Limits {

@@ -207,6 +207,17 @@ impl CostModel {
         model.version = model.digest();
         model
     }
+
+    /// Without what only saving needs, which is a good part of its memory.
+    pub fn for_answers(mut self) -> Self {
+        for target in &mut self.targets {
+            // The classes' own format is what explains an answer.
+            for trees in [&mut target.quantiles, &mut target.plan].into_iter().flatten() {
+                trees.json = Vec::new();
+            }
+        }
+        self
+    }
 }
 
 #[cfg(test)]
