@@ -224,17 +224,19 @@ impl<'a> Fit<'a> {
             labels.push(class as f32);
             weights.push((f64::from(weight) * weigh(class)) as f32);
         }
-        let settings = self.settings(candidate);
+        let settings = self.settings(candidate, planned);
         let wide = if planned { wide + 2 } else { wide };
         Ok(boost::train(&rows, wide, &labels, &weights, &Objective::Classes(count), &settings, &mut |_| true)?)
     }
 
-    fn settings(&self, candidate: Candidate) -> Settings {
+    fn settings(&self, candidate: Candidate, planned: bool) -> Settings {
         // Trees that may ask for few columns each look at more of a statement than its fingerprint: what they learn holds
         // for statements that are new. The paper's are XGBoost's own.
-        let (column_share, node_share) = match self.counted.mode {
-            Mode::Lexed => (0.2, 0.05),
-            Mode::Paper => (1.0, 1.0),
+        // Two columns of a plan among thousands must be asked for more often.
+        let (column_share, node_share) = match (self.counted.mode, planned) {
+            (Mode::Lexed, false) => (0.2, 0.05),
+            (Mode::Lexed, true) => (1.0, 0.3),
+            (Mode::Paper, _) => (1.0, 1.0),
         };
         Settings {
             max_depth: candidate.max_depth,
@@ -277,7 +279,7 @@ impl<'a> Fit<'a> {
             labels.push((cost + floor).ln() as f32);
             weights.push(row.weight);
         }
-        let settings = self.settings(Candidate { max_depth: 6, eta: 0.2, rounds: 60 });
+        let settings = self.settings(Candidate { max_depth: 6, eta: 0.2, rounds: 60 }, false);
         let objective = Objective::Quantiles(vec![0.5, 0.9]);
         Ok(boost::train(&rows, columns.vocabulary.names.len(), &labels, &weights, &objective, &settings, &mut |_| {
             true
