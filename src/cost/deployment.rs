@@ -10,7 +10,7 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, HTTPGetAction, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Service,
-    ServicePort, ServiceSpec,
+    ServicePort, ServiceSpec, VolumeMount,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -106,7 +106,10 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
         liveness_probe: Some(probe("/healthz", 10)),
         resources: Some(served.serving.resources.clone().unwrap_or_else(default_resources)),
         security_context: own.security_context.clone(),
-        volume_mounts: own.volume_mounts.clone(),
+        volume_mounts: own
+            .volume_mounts
+            .clone()
+            .map(|mounts| mounts.into_iter().map(|mount| read_only(mount, spec)).collect()),
         ..Container::default()
     };
     let pod_spec = PodSpec {
@@ -199,6 +202,12 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
     Ok(Objects { deployment, service, budget, autoscaler })
 }
 
+/// Replicas read models and write none: what lies on a volume that others share stays as it is.
+fn read_only(mount: VolumeMount, spec: &PodSpec) -> VolumeMount {
+    let scratch = spec.volumes.iter().flatten().any(|volume| volume.name == mount.name && volume.empty_dir.is_some());
+    VolumeMount { read_only: (!scratch).then_some(true), ..mount }
+}
+
 fn arguments(served: &Served<'_>) -> Vec<String> {
     let mut arguments: Vec<String> = ["cost", "serve", "--model-store", served.store, "--model-name", served.path]
         .into_iter()
@@ -256,9 +265,11 @@ mod tests {
                 "containers": [{
                     "name": "operator", "image": "howdah:1", "args": ["operator"],
                     "securityContext": {"readOnlyRootFilesystem": true},
-                    "volumeMounts": [{"name": "models", "mountPath": "/var/lib/howdah"}]
+                    "volumeMounts": [{"name": "models", "mountPath": "/var/lib/howdah"}, {"name": "tmp", "mountPath": "/tmp"}]
                 }],
-                "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]
+                "volumes": [
+                    {"name": "models", "persistentVolumeClaim": {"claimName": "models"}}, {"name": "tmp", "emptyDir": {}}
+                ]
             }
         }))
         .unwrap()
@@ -279,6 +290,8 @@ mod tests {
         let pod = spec.template.spec.unwrap();
         assert_eq!(pod.automount_service_account_token, Some(false));
         assert_eq!(pod.containers[0].security_context.as_ref().unwrap().read_only_root_filesystem, Some(true));
+        let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
+        assert_eq!(mounts.iter().map(|mount| mount.read_only).collect::<Vec<_>>(), [Some(true), None]);
         let arguments = pod.containers[0].args.as_ref().unwrap().join(" ");
         assert!(arguments.contains("--model-name cost/shop/u1/a") && !arguments.contains("--route"), "{arguments}");
         assert_eq!(spec.selector.match_labels, objects.service.spec.unwrap().selector);

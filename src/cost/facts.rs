@@ -55,6 +55,8 @@ pub struct DeploymentFacts {
     pub rolled_out: bool,
     /// Why they are not, in Kubernetes' words.
     pub message: Option<String>,
+    /// Their Service is there.
+    pub service: bool,
 }
 
 impl Facts {

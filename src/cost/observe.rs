@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client, ResourceExt};
@@ -112,7 +112,10 @@ impl Surroundings {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), own);
         let found = deployments.get_opt(&deployment::name((&namespace, &name))).await;
         let found = found.map_err(|error| KubeError::of("the replicas' Deployment", error))?;
-        facts.deployment = found.map(|deployment| replicas(&deployment));
+        let services: Api<Service> = Api::namespaced(self.client.clone(), own);
+        let service = services.get_metadata_opt(&deployment::name((&namespace, &name))).await;
+        let service = service.map_err(|error| KubeError::of("the replicas' Service", error))?.is_some();
+        facts.deployment = found.map(|deployment| replicas(&deployment, service));
         Ok(())
     }
 
@@ -157,7 +160,7 @@ impl Surroundings {
     }
 }
 
-fn replicas(deployment: &Deployment) -> DeploymentFacts {
+fn replicas(deployment: &Deployment, service: bool) -> DeploymentFacts {
     let status = deployment.status.clone().unwrap_or_default();
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let count = |number: Option<i32>| number.unwrap_or_default();
@@ -171,5 +174,6 @@ fn replicas(deployment: &Deployment) -> DeploymentFacts {
         ready: count(status.ready_replicas),
         rolled_out: seen && current && count(status.available_replicas) == wanted,
         message: failing.or_else(unavailable).and_then(|one| one.message.clone()),
+        service,
     }
 }

@@ -162,6 +162,9 @@ fn course(facts: &Facts) -> Decision {
     let trained = training::proceed(facts, &mut status);
     let mut steps = trained.steps;
     let serving = serve(facts, &mut status, &mut steps);
+    if serving.reason == Reason::Serving {
+        training::prune(facts, &mut status, &mut steps);
+    }
     let standing = vec![data(facts, &status), training::standing(facts, &status), serving, drifted(&status)];
     // Who asks for answers wants to know whether there are some; without a model, why there is none.
     let (because, message) = match (&status.model, &trained.blocked) {
@@ -198,11 +201,12 @@ fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>
     let service = deployment::name((&namespace, &name));
     status.endpoint = Some(format!("http://{service}.{}.svc:{}", pattern.namespace, deployment::HTTP_PORT));
     let found = facts.deployment.as_ref();
-    if found.is_none_or(|found| found.hash != wanted) {
+    if found.is_none_or(|found| found.hash != wanted || !found.service) {
         steps.push(Step::Serve { name: model.name.clone() });
     }
     match found {
         None => stands("Serving", false, Reason::NotServing, "the replicas are made"),
+        Some(found) if !found.service => stands("Serving", false, Reason::NotServing, "their Service is made"),
         Some(found) if found.ready == 0 => {
             let why = found.message.clone().unwrap_or_else(|| "they start".into());
             stands("Serving", false, Reason::NotServing, format!("no replica is ready: {why}"))

@@ -102,7 +102,7 @@ fn settle(facts: &mut Facts, decision: &Decision) {
         let model = facts.status().model.unwrap();
         let path = model_path("shop", "5f0c", Some(&model.name));
         let hash = deployment::hash(&path, &facts.model.spec.serving, "howdah:1");
-        facts.deployment = Some(DeploymentFacts { hash, ready: 2, rolled_out: true, message: None });
+        facts.deployment = Some(DeploymentFacts { hash, ready: 2, rolled_out: true, message: None, service: true });
     }
 }
 
@@ -179,9 +179,26 @@ fn a_model_is_replaced_by_a_better_one_only() {
     let decision = retrained(&mut facts, 0.92, None);
     let now = facts.status().model.unwrap().name;
     assert_ne!(now, first);
-    // Of three versions the oldest goes: the one that was served until now is no longer needed.
-    assert_eq!(decision.steps, [Step::RemoveVersion { name: first }, Step::Serve { name: now.clone() }]);
+    // Until every replica serves the new one, one that is started anew needs the one before.
+    assert_eq!(decision.steps, [Step::Serve { name: now.clone() }]);
+    assert_eq!(facts.status().versions, [now.clone(), rejected.clone(), first.clone()]);
+    let rolled_out = facts.deployment.clone();
+    facts.deployment.as_mut().unwrap().rolled_out = false;
+    assert_eq!((look(&mut facts).steps, condition(&facts, "Ready")), (vec![], "True RollingOut".into()));
+    facts.deployment = rolled_out;
+    assert_eq!(look(&mut facts).steps, [Step::RemoveVersion { name: first }]);
     assert_eq!(facts.status().versions, [now, rejected]);
+}
+
+#[test]
+fn what_others_remove_comes_back() {
+    let mut facts = served(json!({}), 0.9);
+    let name = facts.status().model.unwrap().name;
+    facts.deployment.as_mut().unwrap().service = false;
+    assert_eq!(look(&mut facts).steps, [Step::Serve { name: name.clone() }]);
+    assert_eq!(condition(&facts, "Ready"), "False NotServing");
+    facts.deployment = None;
+    assert_eq!(look(&mut facts).steps, [Step::Serve { name }]);
 }
 
 #[test]
@@ -329,13 +346,13 @@ proptest! {
         let mut facts = served(json!({"promotion": {"minAccuracyGainPercent": gain, "keepVersions": keep}}), accuracies[0]);
         for accuracy in &accuracies[1..] {
             retrained(&mut facts, *accuracy, None);
+            look(&mut facts);
         }
-        look(&mut facts);
         let again = look(&mut facts);
         prop_assert_eq!(again.steps, vec![]);
         prop_assert_eq!(&again.status.versions, &facts.status().versions);
         let status = facts.status();
-        prop_assert!(status.versions.len() <= usize::try_from(keep).unwrap().max(1) + 1);
+        prop_assert!(status.versions.len() <= usize::try_from(keep).unwrap());
         prop_assert!(status.versions.contains(&status.model.unwrap().name), "the served version is kept");
         // Recorded facts replay the decision.
         let recorded: Facts = serde_json::from_str(&serde_json::to_string(&facts).unwrap()).unwrap();

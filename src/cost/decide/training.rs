@@ -110,15 +110,13 @@ fn judge(
     remember(status, &model.name);
     let told = format!("accuracy {:.1} % on held-out statements", model.accuracy.0 * 100.0);
     // The accuracies are rounded: a thousandth is no difference.
-    let mut ended = if let Some(least) = least.filter(|least| model.accuracy.0 + 0.0005 < *least) {
+    if let Some(least) = least.filter(|least| model.accuracy.0 + 0.0005 < *least) {
         let message = format!("{told}; the one before has {:.1} %, with the gain that is asked for", least * 100.0);
         end(facts, status, TrainingState::Rejected, &message)
     } else {
         status.model = Some(model);
         end(facts, status, TrainingState::Promoted, &told)
-    };
-    prune(facts, status, &mut ended.steps);
-    ended
+    }
 }
 
 fn remember(status: &mut QueryCostModelStatus, name: &str) {
@@ -126,8 +124,9 @@ fn remember(status: &mut QueryCostModelStatus, name: &str) {
     status.versions.insert(0, name.to_owned());
 }
 
-/// Removes the oldest versions, but not the one that is served.
-fn prune(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>) {
+/// Removes the oldest versions, but not the one that is served. Only once every replica serves it: until then a replica
+/// that is started anew reads the one before.
+pub(super) fn prune(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>) {
     let kept = usize::try_from(facts.model.spec.promotion.keep_versions).unwrap_or(1).max(1);
     let served = status.model.as_ref().map(|model| model.name.clone());
     while status.versions.len() > kept {
