@@ -23,6 +23,7 @@ use howdah::tuning::measure::{MeasureError, Progress, measure};
 use howdah::tuning::measurement::BenchmarkResult;
 use howdah::tuning::state::FEATURES;
 use howdah::world::pgbench::database::{DATABASE, PrepareError};
+use howdah::world::postgres::log_files::{self, LogFileError};
 use howdah::world::postgres::rights::{Needs, rights};
 use howdah::world::postgres::server::{file_settings, server_facts, settings};
 use howdah::world::postgres::{configuration, connect, container, statistics};
@@ -69,6 +70,35 @@ async fn connection_errors_are_told_apart() {
     assert!(matches!(full, ConnectError::TooManyConnections(_)), "{full}");
     let name = clients[0].query_one("SELECT current_setting('application_name')", &[]).await.unwrap();
     assert_eq!(name.get::<_, String>(0), "howdah");
+}
+
+#[tokio::test]
+async fn a_server_s_own_log_is_read_through_sql() {
+    let server = Server::start(
+        "logging_collector = on\nlog_destination = 'csvlog'\nlog_filename = 'own.log'\nlog_min_duration_statement = 0",
+    );
+    let superuser = server.superuser().await;
+    superuser
+        .batch_execute(&format!("CREATE ROLE reader LOGIN PASSWORD '{}'", PASSWORD.replace('\'', "''")))
+        .await
+        .unwrap();
+    let reader = connect(&server.uri("reader", "postgres"), None, DEADLINE).await.unwrap();
+    let denied = log_files::list(&reader).await.unwrap_err();
+    assert!(matches!(denied, LogFileError::Query(QueryError::Denied { .. })), "{denied}");
+    superuser.batch_execute("GRANT pg_monitor TO reader; SELECT 'remember this'").await.unwrap();
+    let listed = log_files::list(&reader).await.unwrap();
+    let log = listed.iter().find(|file| file.name == "own.csv").unwrap();
+    assert!((0.0..60.0).contains(&log.age_seconds), "{log:?}");
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    let denied = log_files::read(&reader, log, copy.path()).await.unwrap_err();
+    assert!(matches!(denied, LogFileError::Query(QueryError::Denied { .. })), "{denied}");
+    let rights = "GRANT pg_read_server_files TO reader; \
+                  GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO reader";
+    superuser.batch_execute(rights).await.unwrap();
+    log_files::read(&reader, log, copy.path()).await.unwrap();
+    let text = fs::read_to_string(copy.path()).unwrap();
+    assert_eq!(text.len() as u64, log.bytes);
+    assert!(text.contains("remember this"), "{text}");
 }
 
 /// A listener that never answers.

@@ -49,11 +49,13 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
             let pod = surroundings.own_pod().await?;
             let object = format!("{namespace}/{name}");
             let arguments = ["cost", "train-object", "--object", &object, "--model-name", job].map(str::to_owned);
+            // A million statements with 20,000 features; the server's log beside them, at its most.
+            let usual = || training_job::resources("512Mi", "4Gi", "16Gi");
             let training = Training {
                 arguments: arguments.to_vec(),
                 owner: (MODEL_LABEL, uid.as_str()),
                 name: job,
-                resources: model.spec.training.resources.as_ref(),
+                resources: model.spec.training.resources.clone().unwrap_or_else(usual),
             };
             let job = training_job::job(&training, pod, store_url).map_err(unknown)?;
             job::create_job(client, &job).await.map(drop).map_err(failed)

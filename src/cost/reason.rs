@@ -33,6 +33,8 @@ crate::reasons! {
         DataUnknown,
         /// The log can't be read.
         SourceUnreadable,
+        /// The log may not be read: a right is missing.
+        SourceForbidden,
         /// The PostgresInstance of the specification does not exist.
         InstanceMissing,
         /// The log's statements are too few, or have no costs or no classes.

@@ -24,8 +24,8 @@ pub struct Training<'a> {
     pub owner: (&'static str, &'a str),
     /// Name of the Job, which is that of the model.
     pub name: &'a str,
-    /// Resources of its pod.
-    pub resources: Option<&'a ResourceRequirements>,
+    /// Resources of its pod: see [`resources`].
+    pub resources: ResourceRequirements,
 }
 
 /// Whether a training's Job can be made after this pod: the reason why not.
@@ -63,12 +63,16 @@ pub fn job(training: &Training<'_>, pod: &Pod, store: &str) -> Result<Job, Strin
         args: Some(training.arguments.iter().cloned().chain(["--model-store".to_owned(), store.to_owned()]).collect()),
         env: own.env.clone(),
         env_from: own.env_from.clone(),
-        resources: Some(training.resources.cloned().unwrap_or_else(default_resources)),
+        resources: Some(training.resources.clone()),
         security_context: own.security_context.clone(),
         volume_mounts: own.volume_mounts.clone(),
         ..Container::default()
     };
-    let spec = PodSpec { restart_policy: Some("Never".into()), ..like(pod, spec, container) };
+    let mut spec = PodSpec { restart_policy: Some("Never".into()), ..like(pod, spec, container) };
+    for scratch in spec.volumes.iter_mut().flatten().filter_map(|volume| volume.empty_dir.as_mut()) {
+        // What the operator needs of it says nothing of a training, which is bound by its own ephemeral storage.
+        scratch.size_limit = None;
+    }
     Ok(Job {
         metadata: ObjectMeta {
             name: Some(training.name.into()),
@@ -166,15 +170,15 @@ pub fn labels(component: &str, (owner, uid): (&str, &str)) -> BTreeMap<String, S
     .collect()
 }
 
-fn default_resources() -> ResourceRequirements {
+/// Resources that a training asks for where its object asks for none. There is no limit of processors: it may use what is
+/// idle.
+pub fn resources(memory: &str, memory_limit: &str, scratch_limit: &str) -> ResourceRequirements {
     let quantities = |pairs: &[(&str, &str)]| {
         Some(pairs.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect())
     };
     ResourceRequirements {
-        requests: quantities(&[("cpu", "250m"), ("memory", "512Mi")]),
-        // No CPU limit: a training may use what is idle. 14 days of 100 features every 15 s are 65 MB of numbers, which
-        // exist a few times over while they are scaled.
-        limits: quantities(&[("memory", "2Gi")]),
+        requests: quantities(&[("cpu", "250m"), ("memory", memory)]),
+        limits: quantities(&[("memory", memory_limit), ("ephemeral-storage", scratch_limit)]),
         claims: None,
     }
 }
@@ -203,7 +207,7 @@ mod tests {
                         {"name": "models", "mountPath": "/var/lib/howdah"}, {"name": "tmp", "mountPath": "/tmp"},
                         {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]
                 }],
-                "volumes": [volume, {"name": "tmp", "emptyDir": {}}, {"name": "kube-api-access-x", "projected": {"sources": []}}]
+                "volumes": [volume, {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}, {"name": "kube-api-access-x", "projected": {"sources": []}}]
             }
         }))
         .unwrap()
@@ -219,7 +223,7 @@ mod tests {
             arguments: ["anomaly", "train"].map(str::to_owned).to_vec(),
             owner: ("howdah.dev/detector-uid", "u1"),
             name: "howdah-train-1",
-            resources: None,
+            resources: resources("512Mi", "2Gi", "16Gi"),
         };
         let job = job(&training, &claim(), "file:///var/lib/howdah").unwrap();
         assert_eq!(job.metadata.namespace.as_deref(), Some("howdah-system"));
@@ -237,6 +241,8 @@ mod tests {
         let mounts: Vec<_> = container.volume_mounts.iter().flatten().map(|mount| mount.name.as_str()).collect();
         let volumes: Vec<_> = pod.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
         assert_eq!((mounts, volumes), (vec!["models", "tmp"], vec!["models", "tmp"]));
+        // A log that is brought is larger than what the operator writes.
+        assert_eq!(pod.volumes.as_ref().unwrap()[1].empty_dir.as_ref().unwrap().size_limit, None);
         let near =
             pod.affinity.unwrap().pod_affinity.unwrap().required_during_scheduling_ignored_during_execution.unwrap();
         let near = near[0].label_selector.as_ref().unwrap().match_labels.as_ref().unwrap();

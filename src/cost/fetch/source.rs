@@ -15,11 +15,14 @@ use crate::cost::training::format;
 use crate::duration;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
-use crate::world::postgres::log_files;
+use crate::postgres::error::QueryError;
+use crate::world::postgres::log_files::{self, LogFile, LogFileError};
 use crate::world::store::Store;
 
 /// Bytes of a server's log that are read at the most, the newest.
 const SERVER_LOG: u64 = 4 << 30;
+/// Clocks differ, and a file is written to for a while after its last statement.
+const CLOCKS_SECONDS: f64 = 3600.0;
 
 /// A log's statements from a time on.
 #[derive(Debug)]
@@ -114,35 +117,100 @@ async fn bring_server_log(
         || Trouble::new(Reason::InstanceMissing, format!("there is no PostgresInstance {namespace}/{instance}"));
     let found = found.ok_or_else(missing)?;
     let (server, _) = instance::observe::open(client, &found).await.map_err(|error| unreadable(error.message))?;
-    let listed = log_files::list(&server).await.map_err(|error| unreadable(told(&error)))?;
-    let of = |extension: &str| listed.iter().filter(|file| file.name.ends_with(extension)).cloned().collect::<Vec<_>>();
-    let (json, csv) = (of(".json"), of(".csv"));
-    let (format, files) = if json.is_empty() { (Format::PostgresCsvLog, csv) } else { (Format::PostgresJsonLog, json) };
-    if files.is_empty() {
-        return Err(unreadable(
-            "the server writes neither a jsonlog nor a csvlog: set logging_collector = on, log_destination = 'jsonlog' and \
-             log_min_duration_statement = 0 (log_statement_stats = on for cpu, log_temp_files = 0 for spill)"
-                .into(),
-        ));
-    }
-    let (mut room, mut paths) = (SERVER_LOG, Vec::new());
-    for file in files.iter().rev() {
-        if file.bytes > room {
-            break;
-        }
-        room -= file.bytes;
-        let path = directory.join(&file.name);
-        let read = log_files::read(&server, file, &path).await;
-        read.map_err(|error| unreadable(told(&error)))?;
+    let listed = log_files::list(&server).await.map_err(|error| told(&error))?;
+    let window = duration::seconds(&model.spec.source.window) as f64 + CLOCKS_SECONDS;
+    let (files, format) = chosen(&listed, window).map_err(unreadable)?;
+    let mut paths = Vec::new();
+    for (number, file) in files.into_iter().enumerate() {
+        // Not under the name that the server says: it could be one of ours.
+        let path = directory.join(format!("{number:06}.log"));
+        log_files::read(&server, file, &path).await.map_err(|error| told(&error))?;
         paths.push(path);
     }
-    paths.reverse();
     Ok((paths, format))
 }
 
-fn told(error: &log_files::LogFileError) -> String {
-    format!(
-        "{error}; the role needs GRANT pg_monitor, pg_read_server_files and EXECUTE ON FUNCTION \
-         pg_read_binary_file(text, bigint, bigint, boolean)"
-    )
+/// The newest logs of a server, the oldest first, that are not older than so many seconds; their jsonlog where there is one.
+fn chosen(listed: &[LogFile], seconds: f64) -> Result<(Vec<&LogFile>, Format), String> {
+    let of = |extension: &str| listed.iter().filter(|file| file.name.ends_with(extension)).collect::<Vec<_>>();
+    let (json, csv) = (of(".json"), of(".csv"));
+    let (format, all) = if json.is_empty() { (Format::PostgresCsvLog, csv) } else { (Format::PostgresJsonLog, json) };
+    if all.is_empty() {
+        return Err(
+            "the server writes neither a jsonlog nor a csvlog: set logging_collector = on, log_destination = 'jsonlog' and \
+             log_min_duration_statement = 0 (log_statement_stats = on for cpu, log_temp_files = 0 for spill)"
+                .into(),
+        );
+    }
+    let mut room = SERVER_LOG;
+    let mut files: Vec<&LogFile> = all
+        .iter()
+        .rev()
+        .take_while(|file| file.age_seconds <= seconds)
+        .map_while(|file| {
+            room = room.checked_sub(file.bytes)?;
+            Some(*file)
+        })
+        .collect();
+    files.reverse();
+    match (files.is_empty(), all.last()) {
+        (true, Some(newest)) if newest.age_seconds > seconds => {
+            Err(format!("the server's newest log, {}, is older than spec.source.window: lengthen it", newest.name))
+        }
+        (true, Some(newest)) => Err(format!(
+            "the server's newest log, {}, has {} MB, and at most {} are read: let the server begin a new one sooner \
+             (log_rotation_size, log_rotation_age)",
+            newest.name,
+            newest.bytes >> 20,
+            SERVER_LOG >> 20
+        )),
+        _ => Ok((files, format)),
+    }
+}
+
+fn told(error: &LogFileError) -> Trouble {
+    match error {
+        LogFileError::Query(QueryError::Denied { .. }) => {
+            let needs = "the role needs GRANT pg_monitor, pg_read_server_files and EXECUTE ON FUNCTION \
+                         pg_read_binary_file(text, bigint, bigint, boolean)";
+            Trouble::new(Reason::SourceForbidden, format!("{error}; {needs}"))
+        }
+        LogFileError::Query(_) | LogFileError::Kept(_) => Trouble::new(Reason::SourceUnreadable, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, megabytes: u64, age_seconds: f64) -> LogFile {
+        LogFile { name: name.into(), bytes: megabytes << 20, age_seconds }
+    }
+
+    fn names(listed: &[LogFile], seconds: f64) -> Result<Vec<&str>, String> {
+        Ok(chosen(listed, seconds)?.0.iter().map(|file| file.name.as_str()).collect())
+    }
+
+    #[test]
+    fn the_newest_logs_that_there_is_room_for_are_read_in_their_order() {
+        let log =
+            [file("old.json", 1, 900.0), file("a.json", 3000, 90.0), file("b.json", 1000, 9.0), file("c.csv", 1, 1.0)];
+        assert_eq!(names(&log, 100.0), Ok(vec!["a.json", "b.json"]));
+        assert_eq!(names(&log, 1000.0), Ok(vec!["old.json", "a.json", "b.json"]));
+        assert_eq!(chosen(&log[3..], 100.0).unwrap().1, Format::PostgresCsvLog);
+        let log = [file("a.json", 4000, 2.0), file("b.json", 200, 1.0)];
+        assert_eq!(names(&log, 100.0), Ok(vec!["b.json"]));
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_read_says_what_to_do() {
+        for (log, told) in [
+            (vec![file("postgresql.log", 1, 1.0)], "log_destination"),
+            (vec![file("a.json", 1, 101.0)], "spec.source.window"),
+            (vec![file("a.json", 1, 2.0), file("b.json", 5000, 1.0)], "log_rotation_size"),
+        ] {
+            let error = chosen(&log, 100.0).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }

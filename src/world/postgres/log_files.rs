@@ -14,12 +14,14 @@ use crate::postgres::error::QueryError;
 const CHUNK: i64 = 8 << 20;
 
 /// A file of the log directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogFile {
     /// Its name.
     pub name: String,
     /// Its size.
     pub bytes: u64,
+    /// Seconds since it was last written, by the server's clock.
+    pub age_seconds: f64,
 }
 
 /// Why a log file could not be read.
@@ -38,9 +40,15 @@ pub enum LogFileError {
 /// # Errors
 /// `Denied` when the role is no member of `pg_monitor`.
 pub async fn list(client: &Client) -> Result<Vec<LogFile>, LogFileError> {
-    let rows = client.query("SELECT name, size FROM pg_catalog.pg_ls_logdir() ORDER BY modification, name", &[]).await;
+    let age = "extract(epoch FROM now() - modification)::float8";
+    let query = format!("SELECT name, size, {age} FROM pg_catalog.pg_ls_logdir() ORDER BY modification, name");
+    let rows = client.query(&query, &[]).await;
     let rows = rows.map_err(|error| query_error("listing the server's log files", &error))?;
-    let file = |row: &tokio_postgres::Row| LogFile { name: row.get(0), bytes: row.get::<_, i64>(1).unsigned_abs() };
+    let file = |row: &tokio_postgres::Row| LogFile {
+        name: row.get(0),
+        bytes: row.get::<_, i64>(1).unsigned_abs(),
+        age_seconds: row.get(2),
+    };
     Ok(rows.iter().map(file).collect())
 }
 
