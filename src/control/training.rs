@@ -37,6 +37,9 @@ pub struct TrainingStatus {
     /// How far it is: `epoch 40/200, loss 0.031`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
+    /// Why it failed, if it did, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -66,7 +69,13 @@ impl TrainingStatus {
     /// It has come to its end.
     pub fn end(&mut self, state: TrainingState, now: &Time, message: &str) {
         (self.state, self.since) = (state, now.clone());
-        (self.progress, self.message) = (None, Some(message.to_owned()));
+        (self.progress, self.reason, self.message) = (None, None, Some(message.to_owned()));
+    }
+
+    /// It made no model.
+    pub fn fail(&mut self, now: &Time, reason: &str, message: &str) {
+        self.end(TrainingState::Failed, now, message);
+        self.reason = Some(reason.to_owned());
     }
 }
 
@@ -181,6 +190,7 @@ impl Course<'_> {
             state: TrainingState::Due,
             since: self.now.clone(),
             progress: None,
+            reason: None,
             message: None,
         })
     }

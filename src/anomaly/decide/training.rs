@@ -74,14 +74,14 @@ pub(super) fn proceed(facts: &Facts, status: &mut AnomalyDetectorStatus) -> Trai
         }
         Turn::Left(message) => match serde_json::from_str(&message) {
             Ok(TrainingResult::Trained(model)) => judge(facts, status, &model),
-            Ok(TrainingResult::Failed { message, .. }) => ended(facts, status, TrainingState::Failed, &message),
+            Ok(TrainingResult::Failed { reason, message }) => failed(facts, status, reason, &message),
             Err(_) => {
                 let why = facts.job.as_ref().map(crate::control::training::died).unwrap_or_default();
-                ended(facts, status, TrainingState::Failed, &why)
+                failed(facts, status, Reason::TrainingFailed, &why)
             }
         },
-        Turn::Died(why) => ended(facts, status, TrainingState::Failed, &why),
-        Turn::Lost => ended(facts, status, TrainingState::Failed, Reason::TrainingLost.sentence()),
+        Turn::Died(why) => failed(facts, status, Reason::TrainingFailed, &why),
+        Turn::Lost => failed(facts, status, Reason::TrainingLost, Reason::TrainingLost.sentence()),
         Turn::Later { message } => Trained {
             blocked: status.model.is_none().then(|| Trouble::new(Reason::TrainingFailed, message)),
             ..Trained::default()
@@ -106,6 +106,13 @@ fn judge(facts: &Facts, status: &mut AnomalyDetectorStatus, model: &TrainedModel
     let mut promoted = ended(facts, status, TrainingState::Promoted, &model.backtest.message);
     promoted.steps.extend(old.map(|old| Step::RemoveModel { name: old.name }));
     promoted
+}
+
+fn failed(facts: &Facts, status: &mut AnomalyDetectorStatus, reason: Reason, message: &str) -> Trained {
+    if let Some(training) = &mut status.training {
+        training.fail(&facts.now, reason.word(), message);
+    }
+    Trained { soon: true, ..Trained::default() }
 }
 
 fn ended(facts: &Facts, status: &mut AnomalyDetectorStatus, state: TrainingState, message: &str) -> Trained {

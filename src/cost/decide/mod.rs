@@ -226,15 +226,8 @@ fn data(facts: &Facts, status: &QueryCostModelStatus) -> Standing {
     if let Err(Trouble { reason, message }) = &facts.source {
         return stands("DataAvailable", false, *reason, message.clone());
     }
-    let failed =
-        status.training.as_ref().filter(|training| training.state == crate::control::training::TrainingState::Failed);
-    if let Some(message) = failed.and_then(|failed| failed.message.clone()) {
-        return stands(
-            "DataAvailable",
-            false,
-            Reason::SourceUnreadable,
-            format!("the last training failed: {message}"),
-        );
+    if let Some(Trouble { reason, message }) = training::blamed_on_the_log(status) {
+        return stands("DataAvailable", false, reason, message);
     }
     match &status.model {
         Some(model) => {

@@ -276,6 +276,7 @@ fn a_failure_leaves_the_served_model_alone_and_is_tried_again() {
         ("True Serving".into(), "False SourceUnreadable".into())
     );
     assert!(message(&facts, "DataAvailable").contains("no jsonlog"));
+    assert_eq!(facts.status().training.unwrap().reason.as_deref(), Some("SourceUnreadable"));
     assert_eq!(facts.status().training.unwrap().state, TrainingState::Failed);
     facts.now = time(NOON + 7 * 86_400 + 301);
     look(&mut facts);
@@ -285,6 +286,29 @@ fn a_failure_leaves_the_served_model_alone_and_is_tried_again() {
     looked(&mut facts, Some(|step| matches!(step, Step::StartTraining { .. })));
     assert_eq!(condition(&facts, "Ready"), "False StepFailed");
     assert_eq!(look(&mut facts).steps, [Step::StartTraining { name: before }]);
+}
+
+#[test]
+fn a_log_is_not_blamed_for_what_it_did_not_do() {
+    for (left, data) in [
+        (Some(TrainingResult::failed(Reason::TooLittleData, "one class")), "False TooLittleData"),
+        (Some(TrainingResult::failed(Reason::SourceForbidden, "no right")), "False SourceForbidden"),
+        (Some(TrainingResult::failed(Reason::ModelStoreUnavailable, "full")), "True DataAvailable"),
+        // Out of memory, say.
+        (None, "True DataAvailable"),
+    ] {
+        let mut facts = served(json!({}), 0.95);
+        facts.now = time(NOON + 7 * 86_400);
+        look(&mut facts);
+        look(&mut facts);
+        let termination_message = left.map(|left| serde_json::to_string(&left).unwrap());
+        facts.job = Some(JobFacts { phase: JobPhase::Failed, termination_message, ..JobFacts::default() });
+        look(&mut facts);
+        assert_eq!(
+            (condition(&facts, "Ready"), condition(&facts, "DataAvailable")),
+            ("True Serving".into(), data.into())
+        );
+    }
 }
 
 #[test]

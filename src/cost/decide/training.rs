@@ -73,11 +73,11 @@ pub(super) fn proceed(facts: &Facts, status: &mut QueryCostModelStatus) -> Train
                 Some(Err(trouble)) => Trained::blocked(trouble.clone()),
                 None => Trained::default(),
             },
-            Ok(TrainingResult::Failed { message, .. }) => failed(facts, status, &message),
-            Err(_) => failed(facts, status, &facts.job.as_ref().map(died).unwrap_or_default()),
+            Ok(TrainingResult::Failed { reason, message }) => failed(facts, status, reason, &message),
+            Err(_) => failed(facts, status, Reason::TrainingFailed, &facts.job.as_ref().map(died).unwrap_or_default()),
         },
-        Turn::Died(why) => failed(facts, status, &why),
-        Turn::Lost => failed(facts, status, Reason::TrainingLost.sentence()),
+        Turn::Died(why) => failed(facts, status, Reason::TrainingFailed, &why),
+        Turn::Lost => failed(facts, status, Reason::TrainingLost, Reason::TrainingLost.sentence()),
         Turn::Later { message } => Trained::blocked(Trouble::new(Reason::TrainingFailed, message)),
     }
 }
@@ -136,8 +136,21 @@ pub(super) fn prune(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mu
     }
 }
 
-fn failed(facts: &Facts, status: &mut QueryCostModelStatus, message: &str) -> Trained {
-    end(facts, status, TrainingState::Failed, message)
+fn failed(facts: &Facts, status: &mut QueryCostModelStatus, reason: Reason, message: &str) -> Trained {
+    if let Some(training) = &mut status.training {
+        training.fail(&facts.now, reason.word(), message);
+    }
+    Trained { soon: true, ..Trained::default() }
+}
+
+/// What the log was to blame for, if the last training failed for it.
+pub(super) fn blamed_on_the_log(status: &QueryCostModelStatus) -> Option<Trouble> {
+    let failed = status.training.as_ref().filter(|training| training.state == TrainingState::Failed)?;
+    let of_the_log =
+        [Reason::SourceUnreadable, Reason::SourceForbidden, Reason::InstanceMissing, Reason::TooLittleData];
+    let reason = of_the_log.into_iter().find(|reason| failed.reason.as_deref() == Some(reason.word()))?;
+    let message = failed.message.clone().unwrap_or_default();
+    Some(Trouble::new(reason, format!("the last training failed: {message}")))
 }
 
 fn end(facts: &Facts, status: &mut QueryCostModelStatus, state: TrainingState, message: &str) -> Trained {
