@@ -13,6 +13,7 @@ use crate::control::scope::Scope;
 use crate::control::{self, Options};
 use crate::cost;
 use crate::cost::crd::QueryCostModel;
+use crate::cost::grants::Grants;
 use crate::cost::observe::QueryCost;
 use crate::instance::crd::PostgresInstance;
 use crate::instance::{self, InstanceRoom};
@@ -39,6 +40,8 @@ pub struct Surroundings {
     pub scorer: Worker,
     /// Namespace and name of the operator's own pod; absent outside of a cluster.
     pub own_pod: Option<(String, String)>,
+    /// Query logs that may be read with the operator's own rights, and for whom.
+    pub query_logs: Grants,
     /// Image of the benchmark's Jobs.
     pub benchmark_image: String,
 }
@@ -98,12 +101,13 @@ pub fn all() -> Vec<Entry> {
         Entry {
             kind: Kind { crd: QueryCostModel::crd(), rules: cost::rules() },
             start: Some(|surroundings| {
-                let Surroundings { scope, options, models, model_store, own_pod, .. } = surroundings;
+                let Surroundings { scope, options, models, model_store, own_pod, query_logs, .. } = surroundings;
                 let room = QueryCost(cost::observe::Surroundings {
                     client: scope.client.clone(),
                     store: models,
                     store_url: model_store,
                     own_pod,
+                    grants: query_logs,
                     pod: Arc::default(),
                 });
                 Box::pin(control::run(room, scope, options))

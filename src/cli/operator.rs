@@ -18,6 +18,7 @@ use crate::control::readiness::{Readiness, watch_kinds};
 use crate::control::scope::Scope;
 use crate::control::shutdown::Shutdown;
 use crate::control::telemetry::{self, LogFormat};
+use crate::cost::grants::Grants;
 use crate::kinds::{self, Surroundings};
 use crate::learn::worker::Worker;
 use crate::serve::{self, Served};
@@ -45,6 +46,10 @@ pub struct Arguments {
     /// Image of the benchmark's Jobs: one that holds `howdah` and pgbench.
     #[arg(long, env = "HOWDAH_BENCHMARK_IMAGE", default_value = concat!("howdah:", env!("CARGO_PKG_VERSION")))]
     benchmark_image: String,
+    /// Query logs that query cost models may read with the operator's own rights: `NAMESPACE=URL,…`, `*` for every
+    /// namespace. Without it, only buckets whose credentials they bring.
+    #[arg(long, env = "HOWDAH_QUERY_LOGS", default_value = "", value_name = "GRANTS")]
+    query_logs: Grants,
     /// The operator's own pod, after which a training's Job is made; without it, nothing is trained.
     #[arg(long, env = "POD_NAME")]
     pod_name: Option<String>,
@@ -97,6 +102,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             identity,
         },
         models,
+        query_logs: arguments.query_logs,
         model_store: arguments.model_store,
         own_pod: arguments.pod_namespace.zip(arguments.pod_name),
         scorer: Worker::spawn("scorer").context("the scorer can't start its thread")?,

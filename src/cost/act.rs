@@ -48,11 +48,13 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
         Step::StartTraining { name: job } => {
             let pod = surroundings.own_pod().await?;
             let object = format!("{namespace}/{name}");
-            let arguments = ["cost", "train-object", "--object", &object, "--model-name", job].map(str::to_owned);
+            // The specification may change before the Job reads it, so it asks for itself what is granted.
+            let grants = surroundings.grants.to_string();
+            let arguments = ["cost", "train-object", "--object", &object, "--model-name", job, "--query-logs", &grants];
             // A million statements with 20,000 features; the server's log beside them, at its most.
             let usual = || training_job::resources("512Mi", "4Gi", "16Gi");
             let training = Training {
-                arguments: arguments.to_vec(),
+                arguments: arguments.map(str::to_owned).to_vec(),
                 owner: (MODEL_LABEL, uid.as_str()),
                 name: job,
                 resources: model.spec.training.resources.clone().unwrap_or_else(usual),

@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::crd::Serving;
 use crate::control::training::short_hash;
-use crate::kubernetes::training_job::{labels, like, pattern};
+use crate::kubernetes::training_job::{holds, labels, like, pattern};
 
 /// The label of what serves a model, with the model's uid.
 pub const MODEL_LABEL: &str = "howdah.dev/model-uid";
@@ -109,7 +109,7 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
         volume_mounts: own
             .volume_mounts
             .clone()
-            .map(|mounts| mounts.into_iter().map(|mount| read_only(mount, spec)).collect()),
+            .map(|mounts| mounts.into_iter().filter_map(|mount| needed(mount, spec, served.store)).collect()),
         ..Container::default()
     };
     let pod_spec = PodSpec {
@@ -202,10 +202,14 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
     Ok(Objects { deployment, service, budget, autoscaler })
 }
 
-/// Replicas read models and write none: what lies on a volume that others share stays as it is.
-fn read_only(mount: VolumeMount, spec: &PodSpec) -> VolumeMount {
-    let scratch = spec.volumes.iter().flatten().any(|volume| volume.name == mount.name && volume.empty_dir.is_some());
-    VolumeMount { read_only: (!scratch).then_some(true), ..mount }
+/// Replicas need scratch space, and read the model store: its volume, which others share, stays as it is.
+fn needed(mount: VolumeMount, spec: &PodSpec, store: &str) -> Option<VolumeMount> {
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
+    if volume.empty_dir.is_some() {
+        return Some(mount);
+    }
+    let directory = store.strip_prefix("file://")?;
+    holds(&mount, directory).then_some(VolumeMount { read_only: Some(true), ..mount })
 }
 
 fn arguments(served: &Served<'_>) -> Vec<String> {
@@ -265,10 +269,14 @@ mod tests {
                 "containers": [{
                     "name": "operator", "image": "howdah:1", "args": ["operator"],
                     "securityContext": {"readOnlyRootFilesystem": true},
-                    "volumeMounts": [{"name": "models", "mountPath": "/var/lib/howdah"}, {"name": "tmp", "mountPath": "/tmp"}]
+                    "volumeMounts": [
+                        {"name": "models", "mountPath": "/var/lib/howdah"}, {"name": "tmp", "mountPath": "/tmp"},
+                        {"name": "logs", "mountPath": "/logs/shop"}
+                    ]
                 }],
                 "volumes": [
-                    {"name": "models", "persistentVolumeClaim": {"claimName": "models"}}, {"name": "tmp", "emptyDir": {}}
+                    {"name": "models", "persistentVolumeClaim": {"claimName": "models"}}, {"name": "tmp", "emptyDir": {}},
+                    {"name": "logs", "persistentVolumeClaim": {"claimName": "logs"}}
                 ]
             }
         }))
@@ -276,8 +284,13 @@ mod tests {
     }
 
     fn made(serving: &Serving) -> Objects {
-        let served =
-            Served { object: ("shop", "queries"), uid: "u1", path: "cost/shop/u1/a", serving, store: "file:///m" };
+        let served = Served {
+            object: ("shop", "queries"),
+            uid: "u1",
+            path: "cost/shop/u1/a",
+            serving,
+            store: "file:///var/lib/howdah",
+        };
         objects(&served, &pod()).unwrap()
     }
 
@@ -292,6 +305,7 @@ mod tests {
         assert_eq!(pod.containers[0].security_context.as_ref().unwrap().read_only_root_filesystem, Some(true));
         let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
         assert_eq!(mounts.iter().map(|mount| mount.read_only).collect::<Vec<_>>(), [Some(true), None]);
+        assert_eq!(pod.volumes.as_ref().unwrap().len(), 2, "logs are for trainings");
         let arguments = pod.containers[0].args.as_ref().unwrap().join(" ");
         assert!(arguments.contains("--model-name cost/shop/u1/a") && !arguments.contains("--route"), "{arguments}");
         assert_eq!(spec.selector.match_labels, objects.service.spec.unwrap().selector);

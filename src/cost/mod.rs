@@ -9,6 +9,7 @@ pub mod deployment;
 pub mod evaluation;
 pub mod facts;
 pub mod fetch;
+pub mod grants;
 pub mod history;
 pub mod log;
 pub mod model;

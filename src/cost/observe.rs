@@ -15,6 +15,7 @@ use super::decide::{self, Decision};
 use super::deployment::{self, HASH_ANNOTATION};
 use super::evaluation::report::Report as Evaluated;
 use super::facts::{DeploymentFacts, Facts, Pattern, Trouble};
+use super::grants::Grants;
 use super::reason::Reason;
 use super::training::{self, TrainingResult};
 use super::{REPORT, model_path};
@@ -36,6 +37,8 @@ pub struct Surroundings {
     pub store_url: String,
     /// Namespace and name of the operator's own pod, the pattern of what it runs; absent outside of a cluster.
     pub own_pod: Option<(String, String)>,
+    /// What may be read with the operator's own rights, and for whom.
+    pub grants: Grants,
     /// That pod, read once: it does not change.
     pub pod: Arc<tokio::sync::OnceCell<Pod>>,
 }
@@ -95,6 +98,12 @@ impl Surroundings {
         let found = models.get_opt(&name).await.map_err(|error| KubeError::of("the QueryCostModel", error))?;
         if let Some(fresh) = found {
             facts.model = fresh;
+        }
+        let files = facts.model.spec.source.files.as_ref().filter(|files| files.secret_ref.is_none());
+        if let Some(files) = files
+            && let Err(message) = self.grants.root(&namespace, &files.url)
+        {
+            facts.source = Err(Trouble::new(Reason::SourceForbidden, message));
         }
         if let Some(instance) = &facts.model.spec.source.instance_ref {
             let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);

@@ -33,8 +33,10 @@ crate::reasons! {
         DataUnknown,
         /// The log can't be read.
         SourceUnreadable,
-        /// The log may not be read: a right is missing.
+        /// The log may not be read: a right or a grant is missing.
         SourceForbidden,
+        /// The Secret with the bucket's credentials, or one of its keys, is missing or can't be used.
+        SecretMissing,
         /// The PostgresInstance of the specification does not exist.
         InstanceMissing,
         /// The log's statements are too few, or have no costs or no classes.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, Pod, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, ResourceRequirements, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -36,8 +37,7 @@ pub fn check(pod: &Pod, store: &str) -> Result<(), String> {
     let Some(directory) = store.strip_prefix("file://") else { return Ok(()) };
     let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
     let mounts = pattern(spec).and_then(|container| container.volume_mounts.as_deref()).unwrap_or_default();
-    let holds = |path: &str| directory == path || directory.starts_with(&format!("{}/", path.trim_end_matches('/')));
-    let mount = mounts.iter().filter(|mount| holds(&mount.mount_path)).max_by_key(|mount| mount.mount_path.len());
+    let mount = mounts.iter().filter(|mount| holds(mount, directory)).max_by_key(|mount| mount.mount_path.len());
     let volume = mount.and_then(|mount| volumes(spec).iter().find(|volume| volume.name == mount.name));
     match volume {
         Some(volume) if volume.persistent_volume_claim.is_some() || volume.host_path.is_some() => Ok(()),
@@ -46,6 +46,12 @@ pub fn check(pod: &Pod, store: &str) -> Result<(), String> {
              modelStore.persistence.enabled or an s3:// URL"
         )),
     }
+}
+
+/// Whether a directory lies on what is mounted.
+pub fn holds(mount: &VolumeMount, directory: &str) -> bool {
+    let path = mount.mount_path.trim_end_matches('/');
+    directory.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The Job of a training after the operator's own pod.
@@ -95,8 +101,13 @@ pub fn job(training: &Training<'_>, pod: &Pod, store: &str) -> Result<Job, Strin
     })
 }
 
-/// A pod like the operator's, with another container in its place.
+/// A pod like the operator's, with another container in its place, and the volumes that this one mounts.
 pub fn like(pod: &Pod, spec: &PodSpec, container: Container) -> PodSpec {
+    // The API server adds the account's token to every pod by itself.
+    let here = |mount: &VolumeMount| volumes(spec).iter().any(|volume| volume.name == mount.name && wanted(volume));
+    let mounts: Option<Vec<VolumeMount>> =
+        container.volume_mounts.map(|mounts| mounts.into_iter().filter(here).collect());
+    let mounted = |volume: &&Volume| mounts.iter().flatten().any(|mount| mount.name == volume.name);
     PodSpec {
         service_account_name: spec.service_account_name.clone(),
         enable_service_links: Some(false),
@@ -105,17 +116,8 @@ pub fn like(pod: &Pod, spec: &PodSpec, container: Container) -> PodSpec {
         tolerations: spec.tolerations.clone(),
         affinity: beside(pod, spec),
         security_context: spec.security_context.clone(),
-        volumes: Some(volumes(spec).iter().filter(|volume| wanted(volume)).cloned().collect()),
-        containers: vec![Container {
-            // The API server adds the account's token to every pod by itself.
-            volume_mounts: container.volume_mounts.map(|mounts| {
-                mounts
-                    .into_iter()
-                    .filter(|mount| volumes(spec).iter().any(|v| v.name == mount.name && wanted(v)))
-                    .collect()
-            }),
-            ..container
-        }],
+        volumes: Some(volumes(spec).iter().filter(mounted).cloned().collect()),
+        containers: vec![Container { volume_mounts: mounts.clone(), ..container }],
         ..PodSpec::default()
     }
 }

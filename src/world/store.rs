@@ -1,9 +1,11 @@
 //! The model store: what learners keep between trials, in a directory or a bucket.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use futures::TryStreamExt;
-use object_store::aws::AmazonS3Builder;
+use object_store::ClientConfigKey;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -21,13 +23,13 @@ pub enum StoreError {
         message: String,
     },
     /// The volume is full.
-    #[error("the model store has no space left for {path}; enlarge its volume")]
+    #[error("the store has no space left for {path}; enlarge its volume")]
     Full {
         /// What was written.
         path: String,
     },
     /// The credentials do not allow it.
-    #[error("the model store denies access to {path}: {message}; correct its credentials or the directory's owner")]
+    #[error("the store denies access to {path}: {message}; correct its credentials or the directory's owner")]
     Denied {
         /// What was read or written.
         path: String,
@@ -35,7 +37,7 @@ pub enum StoreError {
         message: String,
     },
     /// Everything else: it is unreachable, say.
-    #[error("the model store failed at {path}: {message}; check that it is reachable")]
+    #[error("the store failed at {path}: {message}; check that it is reachable")]
     Failed {
         /// What was read or written.
         path: String,
@@ -43,6 +45,17 @@ pub enum StoreError {
         message: String,
     },
 }
+
+/// What a Secret may say of how a bucket is read, under the names of the standard variables.
+const BUCKET_KEYS: [(&str, AmazonS3ConfigKey); 7] = [
+    ("AWS_ACCESS_KEY_ID", AmazonS3ConfigKey::AccessKeyId),
+    ("AWS_SECRET_ACCESS_KEY", AmazonS3ConfigKey::SecretAccessKey),
+    ("AWS_SESSION_TOKEN", AmazonS3ConfigKey::Token),
+    ("AWS_REGION", AmazonS3ConfigKey::Region),
+    ("AWS_ENDPOINT_URL", AmazonS3ConfigKey::Endpoint),
+    ("AWS_ALLOW_HTTP", AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)),
+    ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", AmazonS3ConfigKey::VirtualHostedStyleRequest),
+];
 
 /// A place for bytes by path (`shop/orders/session.safetensors`).
 #[derive(Debug)]
@@ -72,7 +85,34 @@ impl Store {
         if bucket.is_empty() {
             return Err(wrong("it names no bucket".into()));
         }
-        let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|e| wrong(e.to_string()))?;
+        Self::s3(url, AmazonS3Builder::from_env().with_bucket_name(bucket), prefix)
+    }
+
+    /// Opens `s3://bucket/prefix` with these keys alone, and none of this process's own rights.
+    ///
+    /// # Errors
+    /// When the URL names no bucket, or the keys do not suffice.
+    pub fn open_bucket(url: &str, keys: &BTreeMap<String, String>) -> Result<Self, StoreError> {
+        let wrong = |message: &str| StoreError::Url { url: url.to_owned(), message: message.to_owned() };
+        let place = url.strip_prefix("s3://").ok_or_else(|| wrong("it is no bucket"))?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        // Without both, the identity of the pod or the node would be asked for.
+        if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().any(|key| keys.get(*key).is_none_or(String::is_empty))
+        {
+            return Err(wrong("the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are needed"));
+        }
+        let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+        for (name, key) in BUCKET_KEYS {
+            if let Some(value) = keys.get(name) {
+                builder = builder.with_config(key, value.trim());
+            }
+        }
+        Self::s3(url, builder, prefix)
+    }
+
+    fn s3(url: &str, builder: AmazonS3Builder, prefix: &str) -> Result<Self, StoreError> {
+        let wrong = |message: String| StoreError::Url { url: url.to_owned(), message };
+        let store = builder.build().map_err(|error| wrong(error.to_string()))?;
         let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
         Ok(Self(Box::new(PrefixStore::new(store, prefix))))
     }
@@ -215,6 +255,22 @@ mod tests {
         for url in ["", "models", "file://relative", "s3://", "ftp://x", "file:///proc/no/such/place"] {
             let error = Store::open(url).unwrap_err().to_string();
             assert!(error.contains("s3://bucket/prefix"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_opened_with_its_own_keys_or_not_at_all() {
+        let keys = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let both = keys(&[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_REGION", "eu-1")]);
+        assert!(Store::open_bucket("s3://logs/shop", &both).is_ok());
+        for (url, keys) in [
+            ("file:///logs", both.clone()),
+            ("s3://logs", BTreeMap::new()),
+            ("s3://logs", keys(&[("AWS_ACCESS_KEY_ID", "a")])),
+            // The pod's identity is not asked for.
+            ("s3://logs", keys(&[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x")])),
+        ] {
+            assert!(Store::open_bucket(url, &keys).is_err(), "{url} {keys:?}");
         }
     }
 

@@ -19,6 +19,7 @@ use crate::cost::evaluation::html;
 use crate::cost::evaluation::report::Report;
 use crate::cost::facts::Trouble;
 use crate::cost::fetch::{open, store_model, stored_model};
+use crate::cost::grants::Grants;
 use crate::cost::log::Log;
 use crate::cost::model::CostModel;
 use crate::cost::reason::Reason;
@@ -43,6 +44,9 @@ pub struct TrainObject {
     /// Where models are kept: `file:///directory` or `s3://bucket/prefix`.
     #[arg(long, env = "HOWDAH_MODEL_STORE")]
     model_store: String,
+    /// Files that may be read with this process's own rights: `NAMESPACE=URL,…`.
+    #[arg(long, env = "HOWDAH_QUERY_LOGS", default_value = "", value_name = "GRANTS")]
+    query_logs: Grants,
     /// The Job's namespace, where progress is told in an annotation of the Job.
     #[arg(long, env = "POD_NAMESPACE")]
     job_namespace: Option<String>,
@@ -98,7 +102,7 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
         progress,
     ));
     let directory = tempfile::tempdir().context("there is no room for the log").map_err(|error| broken(&error))?;
-    let log = Arc::new(open(&client, &model, directory.path()).await?);
+    let log = Arc::new(open(&client, &model, &arguments.query_logs, directory.path()).await?);
     let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
     let specs = training::targets(&model.spec).map_err(invalid)?;
     let threads = std::thread::available_parallelism().map_or(1, Into::into);

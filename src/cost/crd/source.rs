@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::anomaly::crd::SecretReference;
 use crate::tuning::crd::InstanceReference;
 
 /// Where the log is.
@@ -35,11 +36,20 @@ fn default_window() -> String {
 /// Files of a query log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.secretRef) || self.url.startsWith('s3://')",
+    "message": "files.secretRef has the credentials of a bucket: files.url must begin with s3://"
+}]))]
 pub struct Files {
-    /// `s3://bucket/prefix`, read with the operator's credentials, or `file:///path` of a volume that the operator's pod
-    /// mounts.
-    #[schemars(regex(pattern = r"^(s3|file)://.+"), length(max = 1024))]
+    /// `s3://bucket/prefix`, or `file:///logs/CLAIM/path` on a PersistentVolumeClaim that the operator's pod mounts. Without
+    /// `secretRef` it is read with the operator's own rights, and must be granted to this namespace (`queryLogs` of the
+    /// chart).
+    #[schemars(regex(pattern = r"^(s3://|file:///)[^/]+"), length(max = 1024))]
     pub url: String,
+    /// A Secret in the same namespace with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and where needed
+    /// `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` and `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretReference>,
     /// How the files are written; without it, by each file's name and beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<LogFormat>,

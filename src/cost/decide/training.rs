@@ -146,8 +146,13 @@ fn failed(facts: &Facts, status: &mut QueryCostModelStatus, reason: Reason, mess
 /// What the log was to blame for, if the last training failed for it.
 pub(super) fn blamed_on_the_log(status: &QueryCostModelStatus) -> Option<Trouble> {
     let failed = status.training.as_ref().filter(|training| training.state == TrainingState::Failed)?;
-    let of_the_log =
-        [Reason::SourceUnreadable, Reason::SourceForbidden, Reason::InstanceMissing, Reason::TooLittleData];
+    let of_the_log = [
+        Reason::SourceUnreadable,
+        Reason::SourceForbidden,
+        Reason::SecretMissing,
+        Reason::InstanceMissing,
+        Reason::TooLittleData,
+    ];
     let reason = of_the_log.into_iter().find(|reason| failed.reason.as_deref() == Some(reason.word()))?;
     let message = failed.message.clone().unwrap_or_default();
     Some(Trouble::new(reason, format!("the last training failed: {message}")))

@@ -8,6 +8,7 @@ use kube::{Api, Client, ResourceExt};
 use super::FileLog;
 use crate::cost::crd::{Files, LogColumns, QueryCostModel};
 use crate::cost::facts::Trouble;
+use crate::cost::grants::Grants;
 use crate::cost::log::{Log, LogError, Reading, Statement};
 use crate::cost::reading::{Columns, Format};
 use crate::cost::reason::Reason;
@@ -16,6 +17,7 @@ use crate::duration;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
 use crate::postgres::error::QueryError;
+use crate::world::kubernetes::secret;
 use crate::world::postgres::log_files::{self, LogFile, LogFileError};
 use crate::world::store::Store;
 
@@ -50,12 +52,19 @@ impl Log for Since {
 ///
 /// # Errors
 /// The source is not there, can't be read, or is empty.
-pub async fn open(client: &Client, model: &QueryCostModel, directory: &Path) -> Result<Since, Trouble> {
+pub async fn open(
+    client: &Client,
+    model: &QueryCostModel,
+    grants: &Grants,
+    directory: &Path,
+) -> Result<Since, Trouble> {
     let source = &model.spec.source;
     let names: Vec<&str> = model.spec.targets.iter().map(|target| target.name.as_str()).collect();
     let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
     let (paths, format, columns) = match (&source.files, &source.instance_ref) {
-        (Some(files), _) => (bring(files, directory).await?, files.format.map(format), files.columns.as_ref()),
+        (Some(files), _) => {
+            (bring(client, model, files, grants, directory).await?, files.format.map(format), files.columns.as_ref())
+        }
         (None, Some(instance)) => {
             let (paths, format) = bring_server_log(client, model, &instance.name, directory).await?;
             (paths, Some(format), None)
@@ -89,17 +98,55 @@ pub async fn open(client: &Client, model: &QueryCostModel, directory: &Path) -> 
     Ok(Since { log, from_ms: Timestamp::now().as_millisecond().saturating_sub(window) })
 }
 
-async fn bring(files: &Files, directory: &Path) -> Result<Vec<PathBuf>, Trouble> {
+async fn bring(
+    client: &Client,
+    model: &QueryCostModel,
+    files: &Files,
+    grants: &Grants,
+    directory: &Path,
+) -> Result<Vec<PathBuf>, Trouble> {
+    let namespace = model.namespace().unwrap_or_default();
     let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
-    if let Some(path) = files.url.strip_prefix("file://") {
-        return Ok(vec![PathBuf::from(path)]);
-    }
-    let store = Store::open(&files.url).map_err(|error| unreadable(error.to_string()))?;
+    let store = if let Some(reference) = &files.secret_ref {
+        let missing = |message: String| Trouble::new(Reason::SecretMissing, message);
+        let keys = secret::read_all(client, &namespace, &reference.name).await;
+        let keys = keys.map_err(|error| missing(error.to_string()))?;
+        Store::open_bucket(&files.url, &keys)
+            .map_err(|error| missing(format!("Secret {namespace}/{}: {error}", reference.name)))?
+    } else {
+        let forbidden = |message: String| Trouble::new(Reason::SourceForbidden, message);
+        let root = grants.root(&namespace, &files.url).map_err(forbidden)?;
+        if let (Some(root), Some(path)) = (root.strip_prefix("file://"), files.url.strip_prefix("file://")) {
+            return within(Path::new(root), Path::new(path)).map(|path| vec![path]);
+        }
+        Store::open(&files.url).map_err(|error| unreadable(error.to_string()))?
+    };
     let paths = store.download(directory).await.map_err(|error| unreadable(error.to_string()))?;
     if paths.is_empty() {
         return Err(unreadable(format!("there is no file under {}", files.url)));
     }
     Ok(paths)
+}
+
+/// The path, where it and the files in it lie below the root: whoever writes there could have linked to something else.
+fn within(root: &Path, path: &Path) -> Result<PathBuf, Trouble> {
+    let unreadable = |path: &Path, error: std::io::Error| {
+        Trouble::new(Reason::SourceUnreadable, format!("{} can't be read: {error}", path.display()))
+    };
+    let real = |path: &Path| std::fs::canonicalize(path).map_err(|error| unreadable(path, error));
+    let root = real(root)?;
+    let mut all = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, error))?;
+        all.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    for found in &all {
+        if !real(found)?.starts_with(&root) {
+            let message = format!("{} leads out of {}, which is what was granted", found.display(), root.display());
+            return Err(Trouble::new(Reason::SourceForbidden, message));
+        }
+    }
+    Ok(path.to_owned())
 }
 
 /// Reads the server's newest logs of the format that has the most of them, the oldest first.
@@ -200,6 +247,21 @@ mod tests {
         assert_eq!(chosen(&log[3..], 100.0).unwrap().1, Format::PostgresCsvLog);
         let log = [file("a.json", 4000, 2.0), file("b.json", 200, 1.0)];
         assert_eq!(names(&log, 100.0), Ok(vec!["b.json"]));
+    }
+
+    #[test]
+    fn what_leads_out_of_the_granted_directory_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, secret) = (directory.path().join("logs"), directory.path().join("token"));
+        std::fs::create_dir_all(root.join("shop")).unwrap();
+        std::fs::write(root.join("shop/a.csv"), "query").unwrap();
+        std::fs::write(&secret, "secret").unwrap();
+        assert_eq!(within(&root, &root.join("shop")), Ok(root.join("shop")));
+        std::os::unix::fs::symlink(&secret, root.join("shop/b.csv")).unwrap();
+        for path in [root.join("shop"), root.join("shop/b.csv")] {
+            assert_eq!(within(&root, &path).unwrap_err().reason, Reason::SourceForbidden);
+        }
+        assert_eq!(within(&root, &root.join("none")).unwrap_err().reason, Reason::SourceUnreadable);
     }
 
     #[test]
