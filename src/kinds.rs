@@ -107,6 +107,7 @@ pub fn all() -> Vec<Entry> {
                     store: models,
                     store_url: model_store,
                     own_pod,
+                    metrics: options.metrics.clone(),
                     grants: query_logs,
                     pod: Arc::default(),
                 });

@@ -158,6 +158,8 @@ mod tests {
             ("postgresinstances.yaml", "set exactly one of configuration.configMap and configuration.alterSystem"),
             ("postgrestunings.yaml", "instanceRef can't be changed"),
             ("tuningtrials.yaml", "a trial is a record"),
+            ("querycostmodels.yaml", "source needs exactly one of instanceRef and files"),
+            ("querycostmodels.yaml", "a target needs either bounds or quantiles"),
         ] {
             assert!(files[file].contains(message), "{file} lacks {message:?}");
         }

@@ -16,3 +16,6 @@ pub mod telemetry;
 pub mod training;
 
 pub use reconcile::{Options, run};
+
+#[cfg(test)]
+pub mod golden;

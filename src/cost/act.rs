@@ -99,6 +99,7 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
                 object::delete::<PodDisruptionBudget>(client, own, &name).await.map_err(failed)?;
             }
             store.delete_prefix(&model_path(&namespace, &uid, None)).await.map_err(kept)?;
+            surroundings.metrics.cost.forget(&namespace, &name);
             object::set_finalizer(client, model, FINALIZER, false).await.map_err(failed)
         }
     }

@@ -19,6 +19,8 @@ use super::grants::Grants;
 use super::reason::Reason;
 use super::training::{self, TrainingResult};
 use super::{REPORT, model_path};
+use crate::control::metrics::Metrics;
+use crate::control::metrics::cost::CostSample;
 use crate::control::room::{Report, Room};
 use crate::control::training::TrainingState;
 use crate::instance::crd::PostgresInstance;
@@ -37,6 +39,8 @@ pub struct Surroundings {
     pub store_url: String,
     /// Namespace and name of the operator's own pod, the pattern of what it runs; absent outside of a cluster.
     pub own_pod: Option<(String, String)>,
+    /// Where models are told.
+    pub metrics: Arc<Metrics>,
     /// What may be read with the operator's own rights, and for whom.
     pub grants: Grants,
     /// That pod, read once: it does not change.
@@ -88,7 +92,24 @@ impl Surroundings {
             return facts;
         }
         facts.result = self.result(&facts).await;
+        self.tell(&facts);
         facts
+    }
+
+    /// Tells what the last look found.
+    fn tell(&self, facts: &Facts) {
+        if facts.model.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let status = facts.status();
+        let model = status.model.as_ref();
+        let sample = CostSample {
+            accuracy: model.map(|model| model.accuracy.0),
+            trained_at: model.and_then(|model| model.trained_at.as_ref()).map(|at| at.0.as_second() as f64),
+            conditions: status.conditions.iter().map(|one| (one.type_.clone(), one.status == "True")).collect(),
+        };
+        let (namespace, name) = (facts.model.namespace().unwrap_or_default(), facts.model.name_any());
+        self.metrics.cost.set(&namespace, &name, &sample);
     }
 
     /// The object itself, its source, the Job of its training, and its replicas.

@@ -1,6 +1,7 @@
 //! Prometheus metrics: the reconcile loop's, under the names that controller-runtime made common, and Howdah's own.
 
 pub mod anomaly;
+pub mod cost;
 pub mod tuning;
 
 use std::sync::atomic::AtomicU64;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use anomaly::AnomalyMetrics;
+use cost::CostMetrics;
 use tuning::TuningMetrics;
 
 /// The media type of [`Metrics::text`].
@@ -62,6 +64,8 @@ pub struct Metrics {
     pub tuning: TuningMetrics,
     /// The detectors' metrics.
     pub anomaly: AnomalyMetrics,
+    /// The cost models' metrics.
+    pub cost: CostMetrics,
 }
 
 impl Default for Metrics {
@@ -85,7 +89,8 @@ impl Default for Metrics {
         registry.register("howdah_reconcile_reason", "Reconciles, by the headline's reason", reasons.clone());
         let tuning = TuningMetrics::register(&mut registry);
         let anomaly = AnomalyMetrics::register(&mut registry);
-        Self { registry, reconciles, errors, seconds, active, concurrency, reasons, tuning, anomaly }
+        let cost = CostMetrics::register(&mut registry);
+        Self { registry, reconciles, errors, seconds, active, concurrency, reasons, tuning, anomaly, cost }
     }
 }
 

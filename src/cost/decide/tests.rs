@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::control::golden::assert_recorded;
 use crate::control::training::TrainingState;
 use crate::control::{conditions, status};
 use crate::cost::FINALIZER;
 use crate::cost::act::Outcome;
 use crate::cost::crd::{CostModelStatus, DriftStatus, QueryCostModel};
 use crate::cost::facts::{DeploymentFacts, Pattern};
+use crate::cost::observe::QueryCost;
 use crate::cost::report::report;
 use crate::cost::training::{TrainingResult, spec_hash};
 use crate::decimal::Decimal;
@@ -352,6 +354,23 @@ fn suspension_ends_trainings_and_not_answers() {
     let mut facts = untrained(json!({"suspend": true}));
     look(&mut facts);
     assert_eq!(condition(&facts, "Ready"), "False Suspended");
+}
+
+#[test]
+fn a_model_with_a_log_trains() {
+    let mut facts = untrained(json!({}));
+    look(&mut facts);
+    assert_recorded::<QueryCost>("model-trains", &facts);
+}
+
+#[test]
+fn a_better_model_is_promoted() {
+    let mut facts = served(json!({"promotion": {"minAccuracyGainPercent": 1}}), 0.90);
+    facts.now = time(facts.now.0.as_second() + 7 * 86_400);
+    look(&mut facts);
+    look(&mut facts);
+    succeed(&mut facts, 0.93, None);
+    assert_recorded::<QueryCost>("model-promotes", &facts);
 }
 
 #[test]
