@@ -61,7 +61,7 @@ pub fn run(arguments: &Evaluate) -> Result<()> {
         if rows % 1024 == 0 {
             tell(rows);
         }
-        let judged = model.judge(&statement.query, statement.plan);
+        let (_, judged) = model.judge(&statement.query, statement.plan);
         for ((place, cost), (truth, costs, told)) in places.iter().zip(statement.costs).zip(&mut said) {
             if let Some(class) = class(&model.infos[*place].bounds, cost) {
                 truth.push(class);

@@ -174,9 +174,8 @@ fn drift(log: &dyn Log, name: &str, served: &CostModel, to: i64) -> Option<Drift
             return;
         }
         rows += 1;
-        let text = crate::cost::sqltext::features::Text::read(&statement.query);
-        unknown += usize::from(!served.known.contains_key(&text.fingerprint.0));
-        let said = served.judge(&statement.query, statement.plan);
+        let (novelty, said) = served.judge(&statement.query, statement.plan);
+        unknown += usize::from(novelty.fingerprint);
         for ((info, place), said) in served.infos.iter().zip(&places).zip(said) {
             let cost = place.and_then(|place| statement.costs.get(place)).copied().unwrap_or_default();
             if let Some(truth) = class(&info.bounds, cost) {

@@ -1,7 +1,9 @@
 //! A model's answer in words.
 
 use super::{CostModel, Judgement, Seen, TargetModel};
-use crate::cost::answer::{Answer, Detail, Estimate, Neighbour, Predictor, Push, Quantiles, Source, TargetInfo};
+use crate::cost::answer::{
+    Answer, Detail, Estimate, Neighbour, Novelty, Predictor, Push, Quantiles, Source, TargetInfo,
+};
 use crate::cost::sqltext::features::Text;
 use crate::cost::sqltext::fingerprint::{Fingerprint, digest};
 use crate::learn::boost;
@@ -9,47 +11,53 @@ use crate::learn::boost;
 impl CostModel {
     /// What a statement will cost, with PostgreSQL's own estimate (total cost, rows) where it was asked for.
     pub fn answer(&self, query: &str, plan: Option<(f32, f32)>, targets: &[usize], detail: Detail) -> Answer {
-        let text = Text::read(query);
-        let row = self.vocabulary.row(&text);
-        let novelty = self.vocabulary.novelty(&text, self.known.contains_key(&text.fingerprint.0));
-        let seen = Seen { digest: digest(query), fingerprint: text.fingerprint.0, row: &row, novelty, plan };
-        let all: Vec<usize> = (0..self.targets.len()).collect();
-        let asked = if targets.is_empty() { all.as_slice() } else { targets };
-        let estimates = asked.iter().filter_map(|target| self.targets.get(*target)).map(|target| {
-            let judged = target.judge(&seen, &self.vocabulary.names);
-            let tokens = self.pushes(target, &judged, &row, detail.tokens);
-            let label = target.info.labels[judged.class].clone();
-            let Judgement { class, probabilities, p50, p90, source, abstains, .. } = judged;
-            Estimate {
-                target: target.info.name.clone(),
-                class,
-                label,
-                probabilities,
-                p50,
-                p90,
-                source,
-                abstains,
-                tokens,
+        self.see(query, plan, |text, seen| {
+            let all: Vec<usize> = (0..self.targets.len()).collect();
+            let asked = if targets.is_empty() { all.as_slice() } else { targets };
+            let estimates = asked.iter().filter_map(|target| self.targets.get(*target)).map(|target| {
+                let judged = target.judge(seen, &self.vocabulary.names);
+                let tokens = self.pushes(target, &judged, seen.row, detail.tokens);
+                let label = target.info.labels[judged.class].clone();
+                let Judgement { class, probabilities, p50, p90, source, abstains, .. } = judged;
+                Estimate {
+                    target: target.info.name.clone(),
+                    class,
+                    label,
+                    probabilities,
+                    p50,
+                    p90,
+                    source,
+                    abstains,
+                    tokens,
+                }
+            });
+            let targets = estimates.collect();
+            let nearest = if detail.nearest == 0 { Vec::new() } else { self.nearest(&text.normalised, detail.nearest) };
+            Answer {
+                fingerprint: text.fingerprint.to_string(),
+                novelty: seen.novelty,
+                targets,
+                nearest,
+                model_version: self.version.clone(),
             }
-        });
-        let targets = estimates.collect();
-        let nearest = if detail.nearest == 0 { Vec::new() } else { self.nearest(&text.normalised, detail.nearest) };
-        Answer {
-            fingerprint: text.fingerprint.to_string(),
-            novelty,
-            targets,
-            nearest,
-            model_version: self.version.clone(),
-        }
+        })
     }
 
-    /// What a statement will cost, as numbers: of every target.
-    pub fn judge(&self, query: &str, plan: Option<(f32, f32)>) -> Vec<Judgement> {
+    /// What a statement will cost, as numbers: how new it is, and a judgement for every target.
+    pub fn judge(&self, query: &str, plan: Option<(f32, f32)>) -> (Novelty, Vec<Judgement>) {
+        self.see(query, plan, |_, seen| {
+            let judged = self.targets.iter().map(|target| target.judge(seen, &self.vocabulary.names));
+            (seen.novelty, judged.collect())
+        })
+    }
+
+    /// Reads a statement as the model sees it.
+    fn see<T>(&self, query: &str, plan: Option<(f32, f32)>, then: impl FnOnce(&Text<'_>, &Seen<'_>) -> T) -> T {
         let text = Text::read(query);
         let row = self.vocabulary.row(&text);
         let novelty = self.vocabulary.novelty(&text, self.known.contains_key(&text.fingerprint.0));
         let seen = Seen { digest: digest(query), fingerprint: text.fingerprint.0, row: &row, novelty, plan };
-        self.targets.iter().map(|target| target.judge(&seen, &self.vocabulary.names)).collect()
+        then(&text, &seen)
     }
 
     /// The tokens that pushed a text's estimate, strongest first (TreeSHAP).

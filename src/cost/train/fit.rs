@@ -101,38 +101,38 @@ impl<'a> Fit<'a> {
     /// Chooses candidate, temperature, history's rule and threshold of each target by cross-validation.
     pub fn choose(
         &self,
+        columns: &Columns,
         train: &[usize],
         grid: &[Vec<Candidate>],
         each: &mut dyn FnMut(&str),
     ) -> Result<Vec<Chosen>, TrainError> {
         let infos = self.infos(train)?;
-        let columns = self.columns(train);
         let mut chosen = Vec::new();
         for (target, info) in infos.iter().enumerate() {
             each(&info.name);
-            chosen.push(choose(self, &columns, train, &grid[target], (target, info))?);
+            chosen.push(choose(self, columns, train, &grid[target], (target, info))?);
         }
         Ok(chosen)
     }
 
-    /// Learns a model from rows.
+    /// Learns a model from rows, in the columns of these.
     pub fn model(
         &self,
+        columns: &Columns,
         train: &[usize],
         chosen: &[Chosen],
         each: &mut dyn FnMut(&str),
     ) -> Result<CostModel, TrainError> {
         let infos = self.infos(train)?;
-        let columns = self.columns(train);
         let mut targets = Vec::new();
         for ((target, info), chosen) in infos.into_iter().enumerate().zip(chosen) {
             each(&info.name);
-            let classes = self.classes(&columns, train, target, &info, chosen.candidate, false)?;
+            let classes = self.classes(columns, train, target, &info, chosen.candidate, false)?;
             let planned = train.iter().any(|row| self.plan(*row).is_some());
             let plan =
-                planned.then(|| self.classes(&columns, train, target, &info, chosen.candidate, true)).transpose()?;
+                planned.then(|| self.classes(columns, train, target, &info, chosen.candidate, true)).transpose()?;
             let floor = self.floor(train, target);
-            let quantiles = self.quantiles(&columns, train, target, floor)?;
+            let quantiles = self.quantiles(columns, train, target, floor)?;
             let mut history = self.history(train, target, &info, chosen.rule);
             history.keep(KEPT);
             targets.push(TargetModel {
@@ -148,7 +148,7 @@ impl<'a> Fit<'a> {
                 info,
             });
         }
-        Ok(CostModel::new(columns.vocabulary, targets, self.known(train)))
+        Ok(CostModel::new(columns.vocabulary.clone(), targets, self.known(train)))
     }
 
     fn known(&self, train: &[usize]) -> HashMap<u64, Known> {
@@ -332,11 +332,10 @@ impl<'a> Fit<'a> {
         }
     }
 
-    /// What a model says of rows.
-    pub fn judge(&self, model: &CostModel, train: &[usize], rows: &[usize], target: usize) -> Vec<Judgement> {
-        let columns = self.columns(train);
+    /// What a model says of rows, in the columns that it was learnt in.
+    pub fn judge(&self, model: &CostModel, columns: &Columns, rows: &[usize], target: usize) -> Vec<Judgement> {
         let judge = |row: &usize| {
-            let (novelty, row_of, plan) = (self.novelty(&columns, *row), &self.prepared.rows[*row], self.plan(*row));
+            let (novelty, row_of, plan) = (self.novelty(columns, *row), &self.prepared.rows[*row], self.plan(*row));
             let entries: Vec<(u32, f32)> = columns.rows.row(row_of.text as usize).collect();
             let seen =
                 Seen { digest: row_of.digest, fingerprint: row_of.key.fingerprint, row: &entries, novelty, plan };

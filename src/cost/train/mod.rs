@@ -223,7 +223,7 @@ pub fn train(
     }
     let chosen = chosen.unwrap_or_default();
     let fit = Fit { prepared: &prepared, counted: &counted, specs, options, split: options.split };
-    let model = fit.model(&all, &chosen, &mut |target| steps.step("final model", target))?;
+    let model = fit.model(&fit.columns(&all), &all, &chosen, &mut |target| steps.step("final model", target))?;
     let window = prepared.timed.then(|| {
         let times = || prepared.rows.iter().map(|row| row.key.time);
         (times().min().unwrap_or_default(), times().max().unwrap_or_default())
@@ -272,11 +272,13 @@ fn judge(
 ) -> Result<(SplitEvaluation, Vec<Chosen>), TrainError> {
     let word = format!("{} split", split.word());
     let ours = Fit { prepared, counted, specs, options, split };
-    let chosen = ours.choose(train, grid, &mut |target| steps.step(&word, target))?;
-    let model = ours.model(train, &chosen, &mut |_| {})?;
+    let columns = ours.columns(train);
+    let chosen = ours.choose(&columns, train, grid, &mut |target| steps.step(&word, target))?;
+    let model = ours.model(&columns, train, &chosen, &mut |_| {})?;
     let plain = Fit { counted: paper, ..ours };
     let theirs: Vec<Chosen> = chosen.iter().map(|chosen| Chosen::plain(chosen.candidate)).collect();
-    let plain_model = plain.model(train, &theirs, &mut |target| steps.step(&word, target))?;
+    let plain_columns = plain.columns(train);
+    let plain_model = plain.model(&plain_columns, train, &theirs, &mut |target| steps.step(&word, target))?;
     let mut targets = Vec::new();
     for (target, fitted) in model.targets.iter().enumerate() {
         // Rows whose text was not sampled have no features, and judge no method.
@@ -290,8 +292,8 @@ fn judge(
         let methods = vec![
             (Method::Majority, ours.majority(train, &judged, target, fitted)),
             (Method::Lookup, ours.look_up(train, &judged, target, fitted)),
-            (Method::Paper, plain.judge(&plain_model, train, &judged, target)),
-            (Method::Ours, ours.judge(&model, train, &judged, target)),
+            (Method::Paper, plain.judge(&plain_model, &plain_columns, &judged, target)),
+            (Method::Ours, ours.judge(&model, &columns, &judged, target)),
         ];
         targets.push(TargetEvaluation {
             info: fitted.info.clone(),
