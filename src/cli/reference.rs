@@ -33,22 +33,18 @@ pub fn text() -> String {
             fields(&mut text, "", props);
         }
     }
-    text.push_str("\n## Reasons of a PostgresInstance\n\n| reason | meaning |\n|---|---|\n");
-    for reason in instance::Reason::ALL {
-        let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
+    macro_rules! reasons {
+        ($of:literal, $reason:ty) => {
+            let _ = write!(text, "\n## Reasons of {}\n\n| reason | meaning |\n|---|---|\n", $of);
+            for reason in <$reason>::ALL {
+                let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
+            }
+        };
     }
-    text.push_str("\n## Reasons of a PostgresTuning and its trials\n\n| reason | meaning |\n|---|---|\n");
-    for reason in tuning::reason::Reason::ALL {
-        let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
-    }
-    text.push_str("\n## Reasons of an AnomalyDetector\n\n| reason | meaning |\n|---|---|\n");
-    for reason in anomaly::reason::Reason::ALL {
-        let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
-    }
-    text.push_str("\n## Reasons of a QueryCostModel\n\n| reason | meaning |\n|---|---|\n");
-    for reason in cost::reason::Reason::ALL {
-        let _ = writeln!(text, "| `{reason}` | {} |", reason.sentence());
-    }
+    reasons!("a PostgresInstance", instance::Reason);
+    reasons!("a PostgresTuning and its trials", tuning::reason::Reason);
+    reasons!("an AnomalyDetector", anomaly::reason::Reason);
+    reasons!("a QueryCostModel", cost::reason::Reason);
     text
 }
 

@@ -78,14 +78,7 @@ impl Store {
             // Written as a temporary file, synced and renamed: a crash leaves the old content or the new.
             return Ok(Self(Box::new(store.with_fsync(true))));
         }
-        let Some(place) = url.strip_prefix("s3://") else {
-            return Err(wrong("its scheme is unknown".into()));
-        };
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        if bucket.is_empty() {
-            return Err(wrong("it names no bucket".into()));
-        }
-        Self::s3(url, AmazonS3Builder::from_env().with_bucket_name(bucket), prefix)
+        Self::s3(url, AmazonS3Builder::from_env())
     }
 
     /// Opens `s3://bucket/prefix` with these keys alone, and none of this process's own rights.
@@ -94,25 +87,28 @@ impl Store {
     /// When the URL names no bucket, or the keys do not suffice.
     pub fn open_bucket(url: &str, keys: &BTreeMap<String, String>) -> Result<Self, StoreError> {
         let wrong = |message: &str| StoreError::Url { url: url.to_owned(), message: message.to_owned() };
-        let place = url.strip_prefix("s3://").ok_or_else(|| wrong("it is no bucket"))?;
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         // Without both, the identity of the pod or the node would be asked for.
         if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().any(|key| keys.get(*key).is_none_or(String::is_empty))
         {
             return Err(wrong("the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are needed"));
         }
-        let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+        let mut builder = AmazonS3Builder::new();
         for (name, key) in BUCKET_KEYS {
             if let Some(value) = keys.get(name) {
                 builder = builder.with_config(key, value.trim());
             }
         }
-        Self::s3(url, builder, prefix)
+        Self::s3(url, builder)
     }
 
-    fn s3(url: &str, builder: AmazonS3Builder, prefix: &str) -> Result<Self, StoreError> {
+    fn s3(url: &str, builder: AmazonS3Builder) -> Result<Self, StoreError> {
         let wrong = |message: String| StoreError::Url { url: url.to_owned(), message };
-        let store = builder.build().map_err(|error| wrong(error.to_string()))?;
+        let place = url.strip_prefix("s3://").ok_or_else(|| wrong("its scheme is unknown".into()))?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        if bucket.is_empty() {
+            return Err(wrong("it names no bucket".into()));
+        }
+        let store = builder.with_bucket_name(bucket).build().map_err(|error| wrong(error.to_string()))?;
         let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
         Ok(Self(Box::new(PrefixStore::new(store, prefix))))
     }

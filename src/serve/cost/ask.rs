@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Serving;
-use crate::cost::answer::{Answer, Detail, Predictor};
+use crate::cost::answer::{Answer, Detail, Estimate, Predictor};
 
 /// A text up to here is answered on the spot: it takes less time (some ten microseconds for each kilobyte) than handing it
 /// to another thread and back.
@@ -82,6 +82,17 @@ impl Serving {
         Ok(answers)
     }
 
+    /// Answers for one statement and one target.
+    ///
+    /// # Errors
+    /// As [`Serving::answer`].
+    pub async fn estimate(self: &Arc<Self>, query: String, target: &str) -> Result<Estimate, Refusal> {
+        let ask = Ask { queries: vec![query], targets: vec![target.to_owned()], ..Ask::default() };
+        let answers = self.answer(ask).await?;
+        let estimate = answers.into_iter().flat_map(|answer| answer.targets).next();
+        estimate.ok_or_else(|| Refusal::Failed("it gave no estimate".into()))
+    }
+
     /// Places of the targets.
     fn check(&self, ask: &Ask) -> Result<Vec<usize>, Refusal> {
         if ask.queries.is_empty() {
@@ -110,5 +121,13 @@ impl Serving {
             let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
             Refusal::Unprocessable(format!("the model has no target {name:?}: it has {}", names.join(", ")))
         })
+    }
+
+    /// Place of a target that a path names.
+    ///
+    /// # Errors
+    /// There is nothing at this path.
+    pub(super) fn target_of_path(&self, name: &str) -> Result<usize, Refusal> {
+        self.target(name).map_err(|refusal| Refusal::NotFound(refusal.to_string()))
     }
 }

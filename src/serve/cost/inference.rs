@@ -58,7 +58,7 @@ pub(super) async fn model(
     State(serving): State<Arc<Serving>>,
     Path(target): Path<String>,
 ) -> Result<Json<Model>, Refusal> {
-    let place = known(&serving, &target)?;
+    let place = serving.target_of_path(&target)?;
     let classes = serving.model.targets()[place].labels.len() as i64;
     let tensor = |name, datatype, shape: &[i64]| TensorInfo { name, datatype, shape: shape.to_vec() };
     Ok(Json(Model {
@@ -87,11 +87,7 @@ pub(super) async fn model_ready(
     State(serving): State<Arc<Serving>>,
     Path(target): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    known(&serving, &target).map(|_| StatusCode::OK)
-}
-
-fn known(serving: &Serving, target: &str) -> Result<usize, Refusal> {
-    serving.target(target).map_err(|refusal| Refusal::NotFound(refusal.to_string()))
+    serving.target_of_path(&target).map(|_| StatusCode::OK)
 }
 
 /// A request of the Open Inference Protocol.
@@ -148,7 +144,7 @@ pub(super) async fn infer(
     Path(target): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<InferResponse>, Refusal> {
-    known(&serving, &target)?;
+    serving.target_of_path(&target)?;
     let InferRequest { id, inputs } = json(body, serving.limits.body_bytes)?;
     let input = inputs.into_iter().find(|input| input.name == "query").ok_or_else(|| {
         Refusal::Unprocessable("there is no input named query: give one of datatype BYTES with the statements".into())

@@ -1,18 +1,15 @@
 //! What is counted while a model is served.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::control::metrics::{Counters, Gauges, Labels};
 use crate::cost::answer::Answer;
 
-type Labels = Vec<(&'static str, String)>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 const SECONDS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0];
@@ -22,9 +19,9 @@ const SHARES: [f64; 7] = [0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0];
 #[derive(Debug)]
 pub struct ServingMetrics {
     registry: Registry,
-    requests: Family<Labels, Counter>,
+    requests: Counters,
     seconds: Histograms,
-    predictions: Family<Labels, Counter>,
+    predictions: Counters,
     unknown: Histogram,
 }
 
@@ -35,11 +32,11 @@ impl ServingMetrics {
             [("namespace".into(), namespace.to_owned().into()), ("model".into(), model.to_owned().into())]
         };
         let mut registry = Registry::with_labels(object.map(owned).into_iter().flatten());
-        let requests = Family::<Labels, Counter>::default();
+        let requests = Counters::default();
         let seconds = Histograms::new_with_constructor(|| Histogram::new(SECONDS));
-        let predictions = Family::<Labels, Counter>::default();
+        let predictions = Counters::default();
         let unknown = Histogram::new(SHARES);
-        let info = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        let info = Gauges::default();
         info.get_or_create(&vec![("version", version.to_owned())]).set(1.0);
         registry.register("howdah_cost_requests", "Requests, by route and status", requests.clone());
         registry.register_with_unit(

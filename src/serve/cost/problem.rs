@@ -24,18 +24,21 @@ pub struct Problem {
 }
 
 impl Refusal {
+    /// Status, kind of problem, and the same in words.
     fn status(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request can't be read"),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "/docs/cost-api#malformed", "The request can't be read"),
             Self::Unprocessable(_) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "The request can't be answered")
+                (StatusCode::UNPROCESSABLE_ENTITY, "/docs/cost-api#unprocessable", "The request can't be answered")
             }
-            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
-            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method", "The path has another method"),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large"),
-            Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests at once"),
-            Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout", "The answer took too long"),
-            Self::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed", "The model failed"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "about:blank", "There is nothing here"),
+            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "about:blank", "The path has another method"),
+            Self::TooLarge(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "/docs/cost-api#too-large", "The request is too large")
+            }
+            Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "/docs/cost-api#busy", "Too many requests at once"),
+            Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "/docs/cost-api#timeout", "The answer took too long"),
+            Self::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "about:blank", "The model failed"),
         }
     }
 }
@@ -43,14 +46,6 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, kind, title) = self.status();
-        let kind = match kind {
-            "malformed" => "/docs/cost-api#malformed",
-            "unprocessable" => "/docs/cost-api#unprocessable",
-            "too-large" => "/docs/cost-api#too-large",
-            "busy" => "/docs/cost-api#busy",
-            "timeout" => "/docs/cost-api#timeout",
-            _ => "about:blank",
-        };
         let detail = self.to_string();
         let problem = Problem { kind, title, status: status.as_u16(), error: detail.clone(), detail };
         let mut response = (status, axum::Json(problem)).into_response();

@@ -156,12 +156,9 @@ pub(super) async fn label(
     Path(target): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<BTreeMap<String, LabelField>>, Refusal> {
-    serving.target(&target).map_err(|refusal| Refusal::NotFound(refusal.to_string()))?;
+    serving.target_of_path(&target)?;
     let LabelRequest { query } = json(body, serving.limits.body_bytes)?;
-    let ask = Ask { queries: vec![query], targets: vec![target], ..Ask::default() };
-    let answers = serving.answer(ask).await?;
-    let estimate = answers.into_iter().next().and_then(|answer| answer.targets.into_iter().next());
-    let estimate = estimate.ok_or_else(|| Refusal::Failed("it gave no estimate".into()))?;
+    let estimate = serving.estimate(query, &target).await?;
     Ok(Json(BTreeMap::from([
         (format!("{}_pred_label", estimate.target), LabelField::Label(estimate.class)),
         (format!("{}_pred_str", estimate.target), LabelField::Text(estimate.label)),

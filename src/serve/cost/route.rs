@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Ask, Refusal, Serving};
+use super::{Refusal, Serving};
 use crate::cost::answer::Predictor;
 
 /// A group for each class of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Groups {
-    target: usize,
-    name: String,
+    target: String,
     by_class: Vec<String>,
 }
 
@@ -26,14 +25,14 @@ impl Groups {
         let target = model
             .targets()
             .iter()
-            .position(|target| target.name == name)
+            .find(|target| target.name == name)
             .ok_or_else(|| format!("the model has no target {name:?}: it has {}", names()))?;
         let by_class: Vec<String> = groups.split(',').map(|group| group.trim().to_owned()).collect();
-        let labels = &model.targets()[target].labels;
+        let labels = &target.labels;
         if by_class.len() != labels.len() || by_class.iter().any(String::is_empty) {
             return Err(format!("{name} has {} classes, {}: name as many groups", labels.len(), labels.join(" ")));
         }
-        Ok(Self { target, name: name.to_owned(), by_class })
+        Ok(Self { target: name.to_owned(), by_class })
     }
 }
 
@@ -46,10 +45,10 @@ impl Serving {
         let groups = self.groups.as_ref().ok_or_else(|| {
             Refusal::Unprocessable("no groups are configured: start with --route TARGET=GROUP,GROUP,…".into())
         })?;
-        let ask = Ask { queries: vec![query], targets: vec![groups.name.clone()], ..Ask::default() };
-        let answers = self.answer(ask).await?;
-        let estimate = answers.first().and_then(|answer| answer.targets.first());
-        let group = estimate.and_then(|estimate| groups.by_class.get(estimate.class));
-        group.cloned().ok_or_else(|| Refusal::Failed(format!("it has no class of target {}", groups.target)))
+        let estimate = self.estimate(query, &groups.target).await?;
+        let group = groups.by_class.get(estimate.class);
+        group
+            .cloned()
+            .ok_or_else(|| Refusal::Failed(format!("class {} of {} has no group", estimate.class, groups.target)))
     }
 }
