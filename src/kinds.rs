@@ -21,6 +21,7 @@ use crate::learn::worker::Worker;
 use crate::tuning;
 use crate::tuning::crd::{PostgresTuning, TuningTrial};
 use crate::tuning::observe::Tuning;
+use crate::world::kubernetes::pod::OwnPod;
 use crate::world::store::Store;
 
 /// What a room may be made of.
@@ -38,8 +39,8 @@ pub struct Surroundings {
     pub learner: Worker,
     /// The thread on which rows are scored: a tuning's proposal, which takes seconds, does not hold them up.
     pub scorer: Worker,
-    /// Namespace and name of the operator's own pod; absent outside of a cluster.
-    pub own_pod: Option<(String, String)>,
+    /// The operator's own pod, after which trainings and replicas are made.
+    pub own_pod: Arc<OwnPod>,
     /// Query logs that may be read with the operator's own rights, and for whom.
     pub query_logs: Grants,
     /// Image of the benchmark's Jobs.
@@ -109,7 +110,6 @@ pub fn all() -> Vec<Entry> {
                     own_pod,
                     metrics: options.metrics.clone(),
                     grants: query_logs,
-                    pod: Arc::default(),
                 });
                 Box::pin(control::run(room, scope, options))
             }),

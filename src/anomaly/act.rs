@@ -62,7 +62,7 @@ async fn take(surroundings: &Surroundings, detector: &AnomalyDetector, step: &St
             job::create_job(client, &job).await.map(drop).map_err(failed)
         }
         Step::EndTraining { name: model } => {
-            let Some((own, _)) = &surroundings.own_pod else { return Ok(()) };
+            let Some(own) = surroundings.own_pod.namespace() else { return Ok(()) };
             job::delete_job(client, own, model, PropagationPolicy::Background).await.map_err(failed)?;
             store.delete(&model_path(&namespace, &uid, Some(model))).await.map_err(kept)
         }

@@ -31,10 +31,10 @@ use crate::duration;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
 use crate::instance::facts::InstanceFacts;
-use crate::kubernetes::training_job;
 use crate::learn::worker::Worker;
 use crate::tuning::crd::{PostgresTuning, TuningTrial};
-use crate::world::kubernetes::{KubeError, job, pod};
+use crate::world::kubernetes::pod::OwnPod;
+use crate::world::kubernetes::{KubeError, job};
 use crate::world::prometheus::Prometheus;
 use crate::world::store::Store;
 
@@ -60,8 +60,8 @@ pub struct Surroundings {
     pub worker: Worker,
     /// Where scores are told.
     pub metrics: Arc<Metrics>,
-    /// Namespace and name of the operator's own pod, the pattern of the training's Job; absent outside of a cluster.
-    pub own_pod: Option<(String, String)>,
+    /// The operator's own pod, the pattern of the training's Job.
+    pub own_pod: Arc<OwnPod>,
     /// What is kept between two looks; all of it can be lost.
     pub memory: Arc<Memory>,
 }
@@ -70,8 +70,6 @@ pub struct Surroundings {
 #[derive(Default)]
 pub struct Memory {
     detectors: Mutex<HashMap<String, Kept>>,
-    /// The operator's own pod does not change.
-    own_pod: tokio::sync::OnceCell<Pod>,
 }
 
 /// What is kept of one detector.
@@ -184,23 +182,16 @@ impl Surroundings {
         }
         let training = facts.detector.status.as_ref().and_then(|status| status.training.as_ref());
         let training = training.filter(|training| training.state == TrainingState::Running);
-        if let (Some(training), Some((namespace, _))) = (training, &self.own_pod) {
+        if let (Some(training), Some(namespace)) = (training, self.own_pod.namespace()) {
             facts.job = job::job_facts(&self.client, namespace, &training.job).await?;
         }
         Ok(())
     }
 
-    /// The operator's own pod, read once.
+    /// The operator's own pod.
     pub(super) async fn own_pod(&self) -> Result<&Pod, Trouble> {
-        let unknown = |message: String| Trouble::new(Reason::TrainerUnknown, message);
-        let Some((namespace, name)) = &self.own_pod else {
-            let message = "the operator does not run in a pod, so there is no pattern for a training's Job; install it by its chart";
-            return Err(unknown(message.into()));
-        };
-        let read = || pod::read(&self.client, namespace, name);
-        let pod = self.memory.own_pod.get_or_try_init(read).await.map_err(|error| unknown(error.to_string()))?;
-        training_job::check(pod, &self.store_url).map_err(unknown)?;
-        Ok(pod)
+        let pod = self.own_pod.pattern(&self.client, &self.store_url, "a training's Job").await;
+        pod.map_err(|message| Trouble::new(Reason::TrainerUnknown, message))
     }
 
     /// What Prometheus has, and what the model says of the newest rows.

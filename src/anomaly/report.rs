@@ -7,7 +7,7 @@ use super::crd::{AnomalyDetectorStatus, IncidentStatus};
 use super::decide::{Decision, Step};
 use super::facts::{Facts, Trouble};
 use super::reason::Reason;
-use crate::control::conditions::condition;
+use crate::control::conditions::{condition, headed};
 use crate::control::room::Report;
 
 /// How soon a step that failed is tried again, at the earliest.
@@ -34,15 +34,7 @@ pub fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
     };
     let headline = condition("Ready", ready, because.word(), message, generation);
     status.observed_generation = generation;
-    // Where nothing was looked at, what is told of the rest stays.
-    status.conditions = match decision.standing.as_slice() {
-        [] => before.conditions.iter().filter(|condition| condition.type_ != "Ready").cloned().collect(),
-        standing => standing
-            .iter()
-            .map(|one| condition(&one.condition, one.holds, one.reason.word(), one.message.as_str(), generation))
-            .collect(),
-    };
-    status.conditions.insert(0, headline.clone());
+    status.conditions = headed(headline.clone(), &decision.standing, &before.conditions);
     Report {
         // With its last finalizer the object is gone.
         status: (!released).then(|| serde_json::to_value(&status).unwrap_or_default()),

@@ -22,6 +22,7 @@ use crate::cost::grants::Grants;
 use crate::kinds::{self, Surroundings};
 use crate::learn::worker::Worker;
 use crate::serve::{self, Served};
+use crate::world::kubernetes::pod::OwnPod;
 use crate::world::store::Store;
 
 const LEASE: &str = "howdah-operator";
@@ -104,7 +105,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         models,
         query_logs: arguments.query_logs,
         model_store: arguments.model_store,
-        own_pod: arguments.pod_namespace.zip(arguments.pod_name),
+        own_pod: Arc::new(OwnPod::new(arguments.pod_namespace.zip(arguments.pod_name))),
         scorer: Worker::spawn("scorer").context("the scorer can't start its thread")?,
         learner: Worker::spawn("learner").context("the learner can't start its thread")?,
         benchmark_image: arguments.benchmark_image,

@@ -2,6 +2,41 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::reason::Word;
+
+/// What is true of a condition beside the headline, as a room decides it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing<R> {
+    /// Its type.
+    pub condition: String,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why.
+    pub reason: R,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// A condition stands so.
+pub fn stands<R>(condition: &str, holds: bool, reason: R, message: impl Into<String>) -> Standing<R> {
+    Standing { condition: condition.into(), holds, reason, message: message.into() }
+}
+
+/// The conditions of a status: the headline, and what stands beside it. Where nothing was looked at, what was told of the
+/// rest before stays.
+pub fn headed<R: Word>(headline: Condition, standing: &[Standing<R>], before: &[Condition]) -> Vec<Condition> {
+    let generation = headline.observed_generation;
+    let rest: Vec<Condition> = match standing {
+        [] => before.iter().filter(|condition| condition.type_ != headline.type_).cloned().collect(),
+        standing => standing
+            .iter()
+            .map(|one| condition(&one.condition, one.holds, one.reason.word(), one.message.as_str(), generation))
+            .collect(),
+    };
+    std::iter::once(headline).chain(rest).collect()
+}
 
 /// A condition whose transition time the loop fills in.
 pub fn condition(

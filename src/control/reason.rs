@@ -20,6 +20,12 @@ impl<Reason> Trouble<Reason> {
     }
 }
 
+/// A reason as generic code sees it.
+pub trait Word: Copy {
+    /// The word: condition reason, Event reason, metric label.
+    fn word(self) -> &'static str;
+}
+
 /// Defines a room's reasons. The doc line of a variant is the first sentence of its message and its entry in the docs.
 #[macro_export]
 macro_rules! reasons {
@@ -40,6 +46,12 @@ macro_rules! reasons {
             /// What it means, in a sentence.
             pub fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $doc.trim_ascii(),)+ }
+            }
+        }
+
+        impl $crate::control::reason::Word for $name {
+            fn word(self) -> &'static str {
+                $name::word(self)
             }
         }
 

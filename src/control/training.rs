@@ -8,6 +8,7 @@ use cronexpr::{FallbackTimezoneOption, MakeTimestamp, ParseOptions, parse_cronta
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -98,9 +99,9 @@ pub struct Course<'a> {
     pub last: Option<&'a TrainingStatus>,
 }
 
-/// What comes next.
+/// What comes next. `R` is what a Job leaves in its termination message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Turn {
+pub enum Turn<R> {
     /// Nothing is due.
     Idle,
     /// One is due: it is recorded, unless something is in the way.
@@ -114,8 +115,8 @@ pub enum Turn {
         /// Its Job.
         job: String,
     },
-    /// Its Job left a message.
-    Left(String),
+    /// Its Job left a result.
+    Left(R),
     /// Its Job ended without one: why.
     Died(String),
     /// Its Job is gone.
@@ -129,7 +130,7 @@ pub enum Turn {
 
 impl Course<'_> {
     /// What comes next.
-    pub fn turn(&self) -> Turn {
+    pub fn turn<R: DeserializeOwned>(&self) -> Turn<R> {
         match self.last {
             Some(last) if last.state == TrainingState::Due => {
                 let mut started = last.clone();
@@ -141,7 +142,7 @@ impl Course<'_> {
         }
     }
 
-    fn follow(&self, training: &TrainingStatus) -> Turn {
+    fn follow<R: DeserializeOwned>(&self, training: &TrainingStatus) -> Turn<R> {
         if training.spec_hash != self.spec_hash {
             // Its model would be refused: what it was trained for is no longer wanted.
             return Turn::Abandon { job: training.job.clone() };
@@ -155,13 +156,16 @@ impl Course<'_> {
             (waiting.progress, waiting.message) = (job.progress.clone(), trouble.clone());
             return Turn::Wait(waiting, trouble);
         }
-        match &job.termination_message {
-            Some(message) => Turn::Left(message.clone()),
-            None => Turn::Died(died(job)),
+        match job.termination_message.as_deref().map(serde_json::from_str) {
+            Some(Ok(result)) => Turn::Left(result),
+            Some(Err(_)) | None => {
+                let why = job.trouble.as_ref().map_or("it left no result", |trouble| trouble.message.as_str());
+                Turn::Died(format!("the training's pod failed: {why}"))
+            }
         }
     }
 
-    fn begin(&self, last: Option<&TrainingStatus>) -> Turn {
+    fn begin<R>(&self, last: Option<&TrainingStatus>) -> Turn<R> {
         let last = last.filter(|last| last.spec_hash == self.spec_hash);
         let (due, attempt) = match last.filter(|last| last.state == TrainingState::Failed) {
             Some(failed) => {
@@ -206,12 +210,6 @@ impl Course<'_> {
         let due = next_due(self.schedule?, after).ok()?;
         (due <= self.now.0).then_some(Time(due))
     }
-}
-
-/// Why a Job ended without a result.
-pub fn died(job: &JobFacts) -> String {
-    let why = job.trouble.as_ref().map_or("it left no result", |trouble| trouble.message.as_str());
-    format!("the training's pod failed: {why}")
 }
 
 fn retry_after(attempt: i32) -> i64 {

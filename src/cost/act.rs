@@ -63,7 +63,7 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
             job::create_job(client, &job).await.map(drop).map_err(failed)
         }
         Step::EndTraining { name: job } => {
-            let Some((own, _)) = &surroundings.own_pod else { return Ok(()) };
+            let Some(own) = surroundings.own_pod.namespace() else { return Ok(()) };
             job::delete_job(client, own, job, PropagationPolicy::Background).await.map_err(failed)?;
             store.delete_prefix(&model_path(&namespace, &uid, Some(job))).await.map_err(kept)
         }
@@ -91,7 +91,7 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
             }
         }
         Step::Release => {
-            if let Some((own, _)) = &surroundings.own_pod {
+            if let Some(own) = surroundings.own_pod.namespace() {
                 let name = deployment::name((&namespace, &name));
                 object::delete::<HorizontalPodAutoscaler>(client, own, &name).await.map_err(failed)?;
                 object::delete::<Deployment>(client, own, &name).await.map_err(failed)?;

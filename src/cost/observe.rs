@@ -25,7 +25,8 @@ use crate::control::room::{Report, Room};
 use crate::control::training::TrainingState;
 use crate::instance::crd::PostgresInstance;
 use crate::kubernetes::training_job;
-use crate::world::kubernetes::{KubeError, job, pod};
+use crate::world::kubernetes::pod::OwnPod;
+use crate::world::kubernetes::{KubeError, job};
 use crate::world::store::Store;
 
 /// What the room works with.
@@ -37,14 +38,12 @@ pub struct Surroundings {
     pub store: Arc<Store>,
     /// Its URL, for trainings and replicas.
     pub store_url: String,
-    /// Namespace and name of the operator's own pod, the pattern of what it runs; absent outside of a cluster.
-    pub own_pod: Option<(String, String)>,
+    /// The operator's own pod, the pattern of what it runs.
+    pub own_pod: Arc<OwnPod>,
     /// Where models are told.
     pub metrics: Arc<Metrics>,
     /// What may be read with the operator's own rights, and for whom.
     pub grants: Grants,
-    /// That pod, read once: it does not change.
-    pub pod: Arc<tokio::sync::OnceCell<Pod>>,
 }
 
 /// QueryCostModel's reconciliation.
@@ -134,16 +133,17 @@ impl Surroundings {
                 facts.source = Err(Trouble::new(Reason::InstanceMissing, message));
             }
         }
-        let Some((own, _)) = &self.own_pod else { return Ok(()) };
+        let Some(own) = self.own_pod.namespace() else { return Ok(()) };
         let running = facts.status().training.filter(|training| training.state == TrainingState::Running);
         if let Some(training) = running {
             facts.job = job::job_facts(&self.client, own, &training.job).await?;
         }
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), own);
-        let found = deployments.get_opt(&deployment::name((&namespace, &name))).await;
+        let serving = deployment::name((&namespace, &name));
+        let found = deployments.get_opt(&serving).await;
         let found = found.map_err(|error| KubeError::of("the replicas' Deployment", error))?;
         let services: Api<Service> = Api::namespaced(self.client.clone(), own);
-        let service = services.get_metadata_opt(&deployment::name((&namespace, &name))).await;
+        let service = services.get_metadata_opt(&serving).await;
         let service = service.map_err(|error| KubeError::of("the replicas' Service", error))?.is_some();
         facts.deployment = found.map(|deployment| replicas(&deployment, service));
         Ok(())
@@ -156,18 +156,10 @@ impl Surroundings {
         Ok(Pattern { namespace, image: image.unwrap_or_default() })
     }
 
-    /// The operator's own pod, read once.
+    /// The operator's own pod.
     pub(super) async fn own_pod(&self) -> Result<&Pod, Trouble> {
-        let unknown = |message: String| Trouble::new(Reason::PatternUnknown, message);
-        let Some((namespace, name)) = &self.own_pod else {
-            let message = "the operator does not run in a pod, so there is no pattern for trainings and replicas; install it \
-                           by its chart";
-            return Err(unknown(message.into()));
-        };
-        let read = || pod::read(&self.client, namespace, name);
-        let pod = self.pod.get_or_try_init(read).await.map_err(|error| unknown(error.to_string()))?;
-        training_job::check(pod, &self.store_url).map_err(unknown)?;
-        Ok(pod)
+        let pod = self.own_pod.pattern(&self.client, &self.store_url, "trainings and replicas").await;
+        pod.map_err(|message| Trouble::new(Reason::PatternUnknown, message))
     }
 
     /// What a training left in the store, once its Job says that it left something.

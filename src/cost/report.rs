@@ -5,7 +5,7 @@ use super::crd::QueryCostModelStatus;
 use super::decide::{Decision, Step};
 use super::facts::{Facts, Trouble};
 use super::reason::Reason;
-use crate::control::conditions::condition;
+use crate::control::conditions::{condition, headed};
 use crate::control::room::Report;
 use crate::control::training::TrainingState;
 
@@ -36,15 +36,7 @@ pub fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
     };
     let headline = condition("Ready", ready, because.word(), message, generation);
     status.observed_generation = generation;
-    // Where nothing was looked at, what is told of the rest stays.
-    status.conditions = match decision.standing.as_slice() {
-        [] => before.conditions.iter().filter(|condition| condition.type_ != "Ready").cloned().collect(),
-        standing => standing
-            .iter()
-            .map(|one| condition(&one.condition, one.holds, one.reason.word(), one.message.as_str(), generation))
-            .collect(),
-    };
-    status.conditions.insert(0, headline.clone());
+    status.conditions = headed(headline.clone(), &decision.standing, &before.conditions);
     let released = trouble.is_none() && decision.steps.contains(&Step::Release);
     Report {
         // With its last finalizer the object is gone.

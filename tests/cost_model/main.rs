@@ -17,6 +17,7 @@ use howdah::control::training::TrainingState;
 use howdah::cost::crd::{QueryCostModel, QueryCostModelStatus};
 use howdah::cost::decide::{Decision, Step};
 use howdah::cost::observe::{QueryCost, Surroundings};
+use howdah::world::kubernetes::pod::OwnPod;
 use howdah::world::store::Store;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -149,16 +150,20 @@ impl Operator {
     }
 }
 
+/// The operator's own pod, not yet read.
+fn own_pod() -> Arc<OwnPod> {
+    Arc::new(OwnPod::new(Some(("howdah-system".into(), "howdah-0".into()))))
+}
+
 fn surroundings(cluster: &Cluster, directory: &Path, grants: &str) -> Surroundings {
     let store_url = format!("file://{}/models", directory.display());
     Surroundings {
         client: cluster.client(),
         store: Arc::new(Store::open(&store_url).unwrap()),
         store_url,
-        own_pod: Some(("howdah-system".into(), "howdah-0".into())),
+        own_pod: own_pod(),
         metrics: Arc::new(Metrics::default()),
         grants: grants.parse().unwrap(),
-        pod: Arc::default(),
     }
 }
 
@@ -185,7 +190,7 @@ async fn a_log_becomes_a_model_that_is_served_renewed_and_removed() {
     let mut operator = Operator::start("logs", "logs").await;
     let job = operator.job().await;
     // Killed after the Job was made: who comes after finds it, and makes no other.
-    operator.room = QueryCost(Surroundings { pod: Arc::default(), ..operator.room.0.clone() });
+    operator.room = QueryCost(Surroundings { own_pod: own_pod(), ..operator.room.0.clone() });
     operator.look().await;
     assert_eq!(operator.cluster.below(JOBS), std::slice::from_ref(&job));
     let result = operator.run(&job);

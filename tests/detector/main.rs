@@ -18,6 +18,7 @@ use howdah::control::room::{Report, Room};
 use howdah::control::status::to_write;
 use howdah::control::training::TrainingState;
 use howdah::learn::worker::Worker;
+use howdah::world::kubernetes::pod::OwnPod;
 use howdah::world::store::Store;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ impl Operator {
             store_url,
             worker: Worker::spawn("scorer").unwrap(),
             metrics: Arc::new(Metrics::default()),
-            own_pod: Some(("howdah-system".into(), "howdah-0".into())),
+            own_pod: Arc::new(OwnPod::new(Some(("howdah-system".into(), "howdah-0".into())))),
             memory: Arc::new(Memory::default()),
         }
     }

@@ -13,6 +13,7 @@ use super::crd::{AnomalyDetectorStatus, FeatureStatus, State};
 use super::facts::{Facts, SETTLE_MS, Trouble};
 use super::features;
 use super::reason::Reason;
+use crate::control::conditions::{Standing, stands};
 use crate::control::training::check_schedule;
 use crate::decimal::Decimal;
 use crate::duration;
@@ -32,22 +33,9 @@ pub struct Decision {
     /// When to look next, if nothing changes before.
     pub next: Duration,
     /// What is true of each condition besides `Ready`.
-    pub standing: Vec<Standing>,
+    pub standing: Vec<Standing<Reason>>,
     /// The status once the steps have succeeded, without conditions.
     pub status: AnomalyDetectorStatus,
-}
-
-/// A condition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Its type.
-    pub condition: String,
-    /// Whether it holds.
-    pub holds: bool,
-    /// Why.
-    pub reason: Reason,
-    /// In a sentence.
-    pub message: String,
 }
 
 /// One thing to do.
@@ -197,10 +185,6 @@ fn next_look(facts: &Facts, status: &AnomalyDetectorStatus) -> Duration {
     Duration::from_millis(u64::try_from(step - into + 50).unwrap_or(1000))
 }
 
-fn stands(condition: &str, holds: bool, reason: Reason, message: impl Into<String>) -> Standing {
-    Standing { condition: condition.to_owned(), holds, reason, message: message.into() }
-}
-
 fn features_of(facts: &Facts) -> Option<FeatureStatus> {
     let data = facts.seen()?;
     let cut = |names: &[String]| names.iter().take(NAMES).cloned().collect::<Vec<_>>();
@@ -213,7 +197,7 @@ fn features_of(facts: &Facts) -> Option<FeatureStatus> {
     })
 }
 
-fn data(facts: &Facts) -> Standing {
+fn data(facts: &Facts) -> Standing<Reason> {
     let data = match &facts.data {
         Err(Trouble { reason, message }) => return stands("DataAvailable", false, *reason, message),
         Ok(data) => data,
@@ -244,7 +228,7 @@ fn data(facts: &Facts) -> Standing {
     stands("DataAvailable", true, Reason::DataAvailable, message)
 }
 
-fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
+fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
     let scoring = match &facts.scoring {
         None if status.model.is_some() => {
             return stands("Scoring", false, Reason::NotTrained, "the model begins with the next look");
@@ -272,7 +256,7 @@ fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
     }
 }
 
-fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
+fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
     if let Some(open) = incidents::open(status) {
         let shifted = matches!(facts.scored().map(|s| s.alarm), Some(alarm::State::BaselineShifted { .. }));
         let reason = if shifted { Reason::BaselineShifted } else { Reason::AnomalyDetected };

@@ -5,7 +5,8 @@ use super::super::facts::{Facts, Trouble};
 use super::super::features::spec_hash;
 use super::super::reason::Reason;
 use super::super::training::{TrainedModel, TrainingResult};
-use super::{Standing, Step, stands};
+use super::Step;
+use crate::control::conditions::{Standing, stands};
 use crate::control::training::{Course, TrainingState, TrainingStatus, Turn};
 use crate::duration;
 
@@ -72,14 +73,8 @@ pub(super) fn proceed(facts: &Facts, status: &mut AnomalyDetectorStatus) -> Trai
             status.training = None;
             Trained { steps: vec![Step::EndTraining { name: job }], soon: true, ..Trained::default() }
         }
-        Turn::Left(message) => match serde_json::from_str(&message) {
-            Ok(TrainingResult::Trained(model)) => judge(facts, status, &model),
-            Ok(TrainingResult::Failed { reason, message }) => failed(facts, status, reason, &message),
-            Err(_) => {
-                let why = facts.job.as_ref().map(crate::control::training::died).unwrap_or_default();
-                failed(facts, status, Reason::TrainingFailed, &why)
-            }
-        },
+        Turn::Left(TrainingResult::Trained(model)) => judge(facts, status, &model),
+        Turn::Left(TrainingResult::Failed { reason, message }) => failed(facts, status, reason, &message),
         Turn::Died(why) => failed(facts, status, Reason::TrainingFailed, &why),
         Turn::Lost => failed(facts, status, Reason::TrainingLost, Reason::TrainingLost.sentence()),
         Turn::Later { message } => Trained {
@@ -152,7 +147,7 @@ fn too_early(facts: &Facts, model: Option<&ModelStatus>) -> Option<Trouble> {
 }
 
 /// The condition `Trained`.
-pub(super) fn standing(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
+pub(super) fn standing(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
     let under_way = running(status);
     let Some(model) = status.model.as_ref().filter(|_| !unusable(facts)) else {
         return match under_way {
@@ -175,7 +170,7 @@ pub(super) fn standing(facts: &Facts, status: &AnomalyDetectorStatus) -> Standin
     stands("Trained", true, reason, message)
 }
 
-fn not_trained(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing {
+fn not_trained(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
     let failed = status.training.as_ref().filter(|training| training.state == TrainingState::Failed);
     let trouble = too_early(facts, None).or_else(|| {
         let message = failed?.message.clone().unwrap_or_default();

@@ -11,6 +11,7 @@ use super::deployment;
 use super::facts::{Facts, Trouble};
 use super::model_path;
 use super::reason::Reason;
+use crate::control::conditions::{Standing, stands};
 use crate::control::training::check_schedule;
 
 /// Nothing is under way: the next schedule, and what others may have changed.
@@ -37,7 +38,7 @@ pub struct Decision {
     /// When to look again.
     pub next: Duration,
     /// What is told beside the headline.
-    pub standing: Vec<Standing>,
+    pub standing: Vec<Standing<Reason>>,
     /// The status as it is once the steps have succeeded, without conditions.
     pub status: QueryCostModelStatus,
 }
@@ -70,23 +71,6 @@ pub enum Step {
     },
     /// Removes replicas and models, then the finalizer.
     Release,
-}
-
-/// A condition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Its type.
-    pub condition: String,
-    /// Whether it holds.
-    pub holds: bool,
-    /// Why.
-    pub reason: Reason,
-    /// In a sentence.
-    pub message: String,
-}
-
-fn stands(condition: &str, holds: bool, reason: Reason, message: impl Into<String>) -> Standing {
-    Standing { condition: condition.into(), holds, reason, message: message.into() }
 }
 
 /// Decides.
@@ -183,7 +167,7 @@ fn course(facts: &Facts) -> Decision {
 }
 
 /// Makes the replicas serve the model, and says how far they are.
-fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>) -> Standing {
+fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>) -> Standing<Reason> {
     let Some(model) = &status.model else {
         status.endpoint = None;
         return stands("Serving", false, Reason::NotTrained, Reason::NotTrained.sentence());
@@ -222,7 +206,7 @@ fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>
     }
 }
 
-fn data(facts: &Facts, status: &QueryCostModelStatus) -> Standing {
+fn data(facts: &Facts, status: &QueryCostModelStatus) -> Standing<Reason> {
     if let Err(Trouble { reason, message }) = &facts.source {
         return stands("DataAvailable", false, *reason, message.clone());
     }
@@ -238,7 +222,7 @@ fn data(facts: &Facts, status: &QueryCostModelStatus) -> Standing {
     }
 }
 
-fn drifted(status: &QueryCostModelStatus) -> Standing {
+fn drifted(status: &QueryCostModelStatus) -> Standing<Reason> {
     let (Some(model), Some(drift)) = (&status.model, &status.drift) else {
         return stands("Drifted", false, Reason::DriftUnknown, Reason::DriftUnknown.sentence());
     };

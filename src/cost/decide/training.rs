@@ -4,8 +4,9 @@ use super::super::crd::{CostModelStatus, DriftStatus, QueryCostModelStatus};
 use super::super::facts::{Facts, Trouble};
 use super::super::reason::Reason;
 use super::super::training::{TrainingResult, spec_hash};
-use super::{Standing, Step, stands};
-use crate::control::training::{Course, TrainingState, Turn, died};
+use super::Step;
+use crate::control::conditions::{Standing, stands};
+use crate::control::training::{Course, TrainingState, Turn};
 
 /// What the training asks for.
 #[derive(Debug, Default)]
@@ -66,16 +67,13 @@ pub(super) fn proceed(facts: &Facts, status: &mut QueryCostModelStatus) -> Train
             status.training = None;
             Trained { steps: vec![Step::EndTraining { name: job }], soon: true, ..Trained::default() }
         }
-        Turn::Left(message) => match serde_json::from_str(&message) {
-            Ok(TrainingResult::Trained { drift, .. }) => match &facts.result {
-                Some(Ok(model)) => judge(facts, status, model, drift),
-                // The store may be back at the next look.
-                Some(Err(trouble)) => Trained::blocked(trouble.clone()),
-                None => Trained::default(),
-            },
-            Ok(TrainingResult::Failed { reason, message }) => failed(facts, status, reason, &message),
-            Err(_) => failed(facts, status, Reason::TrainingFailed, &facts.job.as_ref().map(died).unwrap_or_default()),
+        Turn::Left(TrainingResult::Trained { drift, .. }) => match &facts.result {
+            Some(Ok(model)) => judge(facts, status, model, drift),
+            // The store may be back at the next look.
+            Some(Err(trouble)) => Trained::blocked(trouble.clone()),
+            None => Trained::default(),
         },
+        Turn::Left(TrainingResult::Failed { reason, message }) => failed(facts, status, reason, &message),
         Turn::Died(why) => failed(facts, status, Reason::TrainingFailed, &why),
         Turn::Lost => failed(facts, status, Reason::TrainingLost, Reason::TrainingLost.sentence()),
         Turn::Later { message } => Trained::blocked(Trouble::new(Reason::TrainingFailed, message)),
@@ -166,7 +164,7 @@ fn end(facts: &Facts, status: &mut QueryCostModelStatus, state: TrainingState, m
 }
 
 /// The condition `Trained`.
-pub(super) fn standing(facts: &Facts, status: &QueryCostModelStatus) -> Standing {
+pub(super) fn standing(facts: &Facts, status: &QueryCostModelStatus) -> Standing<Reason> {
     let training = status.training.as_ref();
     let message = || training.and_then(|training| training.message.clone()).unwrap_or_default();
     match (&status.model, training.map(|training| training.state)) {
