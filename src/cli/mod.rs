@@ -7,6 +7,7 @@ pub mod cost;
 pub mod crds;
 pub mod decide;
 mod job_progress;
+mod named;
 pub mod operator;
 pub mod plugin;
 pub mod probe;

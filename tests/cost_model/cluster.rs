@@ -2,7 +2,6 @@
 //! server-side apply (the object is then as it was sent), merge patches of metadata, deletion, and pods by a Job's name.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -10,46 +9,25 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use kube::{Client, Config};
+use axum::response::Response;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
+
+use crate::api_server::{ApiServer, document};
 
 const PODS: &str = "/api/v1/namespaces/howdah-system/pods";
 
 type Objects = Arc<Mutex<BTreeMap<String, Value>>>;
 
 pub struct Cluster {
-    url: String,
+    pub server: ApiServer,
     objects: Objects,
-    directory: TempDir,
 }
 
 impl Cluster {
     pub async fn start() -> Self {
         let objects = Objects::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let routes = Router::new().fallback(answer).with_state(objects.clone());
-        tokio::spawn(axum::serve(listener, routes).into_future());
-        let directory = TempDir::new().unwrap();
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {"server": url}}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        });
-        std::fs::write(directory.path().join("kubeconfig"), config.to_string()).unwrap();
-        Self { url, objects, directory }
-    }
-
-    pub fn client(&self) -> Client {
-        Client::try_from(Config::new(self.url.parse().unwrap())).unwrap()
-    }
-
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.directory.path().join("kubeconfig")
+        let server = ApiServer::start(Router::new().fallback(answer).with_state(objects.clone())).await;
+        Self { server, objects }
     }
 
     pub fn put(&self, path: &str, object: Value) {
@@ -80,10 +58,6 @@ impl Cluster {
         let pod = json!({"metadata": {"name": name}, "status": {"containerStatuses": [container]}});
         self.put(&format!("{PODS}/{name}"), pod);
     }
-}
-
-fn document(status: StatusCode, document: &Value) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
 fn refused(status: StatusCode, reason: &str) -> Response {

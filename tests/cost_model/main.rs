@@ -1,12 +1,13 @@
 //! A QueryCostModel from its first look to replicas, to a better model, and to its end: the training as a process of its
 //! own, a real model store, and an API server that keeps objects.
 
+#[path = "../api_server/mod.rs"]
+mod api_server;
 mod cluster;
 
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use howdah::control::conditions;
@@ -111,22 +112,8 @@ impl Operator {
     /// Runs a Job as a kubelet would: its own arguments, in a process of its own.
     fn run(&self, path: &str) -> Value {
         let job = self.cluster.get(path).expect("the Job is there");
-        let container = &job["spec"]["template"]["spec"]["containers"][0];
-        let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
-        let log = self.directory.path().join("termination-log");
-        let output = Command::new(env!("CARGO_BIN_EXE_howdah"))
-            .args(&arguments)
-            .arg("--termination-log")
-            .arg(&log)
-            .env("KUBECONFIG", self.cluster.kubeconfig())
-            .env("POD_NAMESPACE", "howdah-system")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        let message = fs::read_to_string(&log).unwrap_or_else(|error| panic!("{error}: {said}"));
-        fs::remove_file(&log).unwrap();
-        assert!(message.len() <= 4096, "{} bytes", message.len());
-        self.cluster.end_job(path, &message, output.status.success());
+        let (message, succeeded) = self.cluster.server.run(&job, self.directory.path());
+        self.cluster.end_job(path, &message, succeeded);
         serde_json::from_str(&message).unwrap()
     }
 
@@ -158,7 +145,7 @@ fn own_pod() -> Arc<OwnPod> {
 fn surroundings(cluster: &Cluster, directory: &Path, grants: &str) -> Surroundings {
     let store_url = format!("file://{}/models", directory.display());
     Surroundings {
-        client: cluster.client(),
+        client: cluster.server.client(),
         store: Arc::new(Store::open(&store_url).unwrap()),
         store_url,
         own_pod: own_pod(),

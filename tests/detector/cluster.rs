@@ -1,20 +1,17 @@
 //! An API server that keeps one detector, its Job, the operator's pod and an instance whose settings change, and the
 //! receivers of alarms. It answers what the room asks, as the real one would; everything else is not found.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, Config};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
+
+use crate::api_server::{ApiServer, document};
 
 pub const UID: &str = "7d1c9a52-0000-4000-8000-000000000001";
 
@@ -28,40 +25,20 @@ struct Kept {
 }
 
 pub struct Cluster {
-    url: String,
+    pub server: ApiServer,
     kept: Arc<Mutex<Kept>>,
-    directory: TempDir,
 }
 
 impl Cluster {
     pub async fn start() -> Self {
         let kept = Arc::new(Mutex::new(Kept::default()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let routes = Router::new().fallback(answer).with_state(kept.clone());
-        tokio::spawn(axum::serve(listener, routes).into_future());
-        let directory = TempDir::new().unwrap();
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {"server": url}}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        });
-        std::fs::write(directory.path().join("kubeconfig"), config.to_string()).unwrap();
-        Self { url, kept, directory }
-    }
-
-    pub fn client(&self) -> Client {
-        Client::try_from(Config::new(self.url.parse().unwrap())).unwrap()
-    }
-
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.directory.path().join("kubeconfig")
+        let server = ApiServer::start(Router::new().fallback(answer).with_state(kept.clone())).await;
+        Self { server, kept }
     }
 
     /// Base URL of the receivers.
     pub fn receivers(&self) -> String {
-        self.url.clone()
+        self.server.url.clone()
     }
 
     pub fn create(&self, spec: Value) {
@@ -152,10 +129,6 @@ fn tuning() -> Value {
         "metadata": {"name": "demo", "namespace": "shop"},
         "spec": {"instanceRef": {"name": "shop"}, "workload": {"pgbench": {}}},
     })
-}
-
-fn document(status: StatusCode, document: &Value) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
 fn list(kind: &str, items: &[Value]) -> Response {

@@ -1,6 +1,8 @@
 //! A detector from its first look to an alarm and back: a real Prometheus with eight hours of history, the training as a
 //! process of its own, and an API server that keeps a few objects.
 
+#[path = "../api_server/mod.rs"]
+mod api_server;
 mod cluster;
 mod history;
 
@@ -46,7 +48,7 @@ impl Operator {
     fn surroundings(cluster: &Cluster, models: &Path) -> Surroundings {
         let store_url = format!("file://{}", models.display());
         Surroundings {
-            client: cluster.client(),
+            client: cluster.server.client(),
             store: Arc::new(Store::open(&store_url).unwrap()),
             store_url,
             worker: Worker::spawn("scorer").unwrap(),
@@ -89,22 +91,8 @@ impl Operator {
     /// Runs the Job as a kubelet would: its own arguments, in a process of its own.
     fn run_job(&self) -> Value {
         let job = self.cluster.job().expect("a Job was made");
-        let container = &job["spec"]["template"]["spec"]["containers"][0];
-        let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
-        let log = self.models.path().join("termination-log");
-        let output = Command::new(env!("CARGO_BIN_EXE_howdah"))
-            .args(&arguments)
-            .arg("--termination-log")
-            .arg(&log)
-            .env("KUBECONFIG", self.cluster.kubeconfig())
-            .env("POD_NAMESPACE", "howdah-system")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        let message = fs::read_to_string(&log).unwrap_or_else(|error| panic!("{error}: {said}"));
-        fs::remove_file(&log).unwrap();
-        assert!(message.len() <= 4096);
-        self.cluster.end_job(&message, output.status.success());
+        let (message, succeeded) = self.cluster.server.run(&job, self.models.path());
+        self.cluster.end_job(&message, succeeded);
         serde_json::from_str(&message).unwrap()
     }
 
@@ -197,7 +185,7 @@ async fn a_detector_learns_alarms_survives_and_goes() {
     // People look rather than read.
     let picture = operator.models.path().join("incident.svg");
     let store = format!("file://{}", operator.models.path().display());
-    let kubeconfig = operator.cluster.kubeconfig();
+    let kubeconfig = operator.cluster.server.kubeconfig();
     let drawn = howdah(
         &["anomaly", "explain", "shop/orders", "--model-store", &store, "--incident", &incident.id, "--out"],
         &[&picture],

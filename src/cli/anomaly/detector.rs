@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
 use crate::anomaly::{alarm, fetch, model};
-use crate::cli::{job_progress, termination};
+use crate::cli::{job_progress, named, termination};
 use crate::decimal::Decimal;
 use crate::duration;
 use crate::learn::torch::autoencoder;
@@ -92,7 +92,7 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let store = Store::open(&arguments.model_store).map_err(|error| kept(&error))?;
     let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig");
     let client = client.map_err(broken)?;
-    let detector = read(&client, &arguments.detector).await.map_err(broken)?;
+    let detector: AnomalyDetector = named::read(&client, &arguments.detector).await.map_err(broken)?;
     let spec = &detector.spec;
     let namespace = detector.namespace().unwrap_or_default();
     let (sender, progress) = watch::channel(format!("{} of rows are read", spec.training.window));
@@ -139,17 +139,6 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
 
 fn kept(error: &crate::world::store::StoreError) -> Trouble {
     Trouble::new(Reason::ModelStoreUnavailable, error.to_string())
-}
-
-/// A detector by NAMESPACE/NAME.
-///
-/// # Errors
-/// It does not exist, or the API server does not answer.
-pub(super) async fn read(client: &Client, detector: &str) -> Result<AnomalyDetector> {
-    let (namespace, name) = detector.split_once('/').with_context(|| format!("{detector:?} is not NAMESPACE/NAME"))?;
-    let detectors: Api<AnomalyDetector> = Api::namespaced(client.clone(), namespace);
-    let found = detectors.get_opt(name).await.context("the API server did not answer")?;
-    found.with_context(|| format!("there is no AnomalyDetector {detector}"))
 }
 
 /// Times that are not normal: what the user says, incidents, and the trials of tunings. Milliseconds since 1970.

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use kube::{Client, ResourceExt};
 
-use super::detector::read;
 use crate::anomaly::crd::{AnomalyDetector, IncidentStatus};
 use crate::anomaly::drawing;
 use crate::anomaly::facts::SETTLE_MS;
@@ -20,6 +19,7 @@ use crate::anomaly::observe::model_path;
 use crate::anomaly::score::{Scored, Scorer};
 use crate::anomaly::sentence;
 use crate::anomaly::watching::signatures;
+use crate::cli::named;
 use crate::duration;
 use crate::world::store::Store;
 
@@ -48,7 +48,7 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     super::super::choose_tls_provider();
     let store = Store::open(&arguments.model_store)?;
     let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig")?;
-    let detector = read(&client, &arguments.detector).await?;
+    let detector: AnomalyDetector = named::read(&client, &arguments.detector).await?;
     let wanted = find(&detector, incident)?;
     let model = detector.status.as_ref().and_then(|status| status.model.as_ref());
     let model = model.with_context(|| format!("{} has no model yet", arguments.detector))?;

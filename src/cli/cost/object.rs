@@ -8,11 +8,11 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{job_progress, termination};
+use crate::cli::{job_progress, named, termination};
 use crate::cost::classes::class;
 use crate::cost::crd::{DriftStatus, QueryCostModel};
 use crate::cost::evaluation::html;
@@ -93,7 +93,7 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
     let store = Store::open(&arguments.model_store).map_err(|error| kept(&error))?;
     let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig");
     let client = client.map_err(|error| broken(&error))?;
-    let model = read(&client, &arguments.object).await.map_err(|error| broken(&error))?;
+    let model: QueryCostModel = named::read(&client, &arguments.object).await.map_err(|error| broken(&error))?;
     let (sender, progress) = watch::channel("the log is brought".to_owned());
     let telling = tokio::spawn(job_progress::tell(
         client.clone(),
@@ -136,13 +136,6 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
     // To the second, as Kubernetes keeps times.
     let at = Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH));
     Ok(TrainingResult::Trained { at, drift })
-}
-
-async fn read(client: &Client, object: &str) -> Result<QueryCostModel> {
-    let (namespace, name) = object.split_once('/').with_context(|| format!("{object:?} is not NAMESPACE/NAME"))?;
-    let models: Api<QueryCostModel> = Api::namespaced(client.clone(), namespace);
-    let found = models.get_opt(name).await.context("the API server did not answer")?;
-    found.with_context(|| format!("there is no QueryCostModel {object}"))
 }
 
 /// The model that is served, with its name and the time of the newest statement that it learnt from. It is looked at for
