@@ -3,11 +3,11 @@
 pub mod anomaly;
 pub mod bench;
 pub mod benchmark;
+mod cluster;
 pub mod cost;
 pub mod crds;
 pub mod decide;
 mod job_progress;
-mod named;
 pub mod operator;
 pub mod plugin;
 pub mod probe;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -74,7 +73,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(arguments.log_format).context("logging could not be started")?;
     let models = Arc::new(Store::open(&arguments.model_store)?);
     let shutdown = Shutdown::on_signals().context("signals can't be listened for")?;
-    let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig")?;
+    let client = super::cluster::connect().await?;
     let served = Served { metrics: Arc::new(Metrics::default()), readiness: Readiness::default() };
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(arguments.listen, served.clone()));

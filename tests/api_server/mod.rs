@@ -44,9 +44,8 @@ impl ApiServer {
         self.directory.path().join("kubeconfig")
     }
 
-    /// Runs a Job as a kubelet would: its own arguments, in a process of its own. Its termination message, and whether it
-    /// succeeded.
-    pub fn run(&self, job: &Value, directory: &Path) -> (String, bool) {
+    /// Runs a Job as a kubelet would: its own arguments, in a process of its own.
+    pub fn run(&self, job: &Value, directory: &Path) -> Ended {
         let container = &job["spec"]["template"]["spec"]["containers"][0];
         let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
         let log = directory.join("termination-log");
@@ -62,10 +61,39 @@ impl ApiServer {
         let message = fs::read_to_string(&log).unwrap_or_else(|error| panic!("{error}: {said}"));
         fs::remove_file(&log).unwrap();
         assert!(message.len() <= 4096, "{} bytes", message.len());
-        (message, output.status.success())
+        Ended { message, succeeded: output.status.success() }
+    }
+}
+
+/// How a Job's process ended.
+pub struct Ended {
+    /// What it left in its termination log.
+    pub message: String,
+    succeeded: bool,
+}
+
+impl Ended {
+    /// Status of the Job.
+    pub fn job_status(&self) -> Value {
+        let kind = if self.succeeded { "Complete" } else { "Failed" };
+        json!({"conditions": [{"type": kind, "status": "True"}]})
+    }
+
+    /// The Job's pod.
+    pub fn pod(&self, name: &str) -> Value {
+        let state = json!({"terminated": {"exitCode": i32::from(!self.succeeded), "message": self.message}});
+        let container = json!({
+            "name": "training", "ready": false, "restartCount": 0, "image": "i", "imageID": "i", "state": state});
+        json!({"metadata": {"name": name}, "status": {"containerStatuses": [container]}})
     }
 }
 
 pub fn document(status: StatusCode, document: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+}
+
+pub fn refused(status: StatusCode, reason: &str) -> Response {
+    let code = status.as_u16();
+    let answer = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": reason});
+    document(status, &answer)
 }

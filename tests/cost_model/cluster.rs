@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::api_server::{ApiServer, document};
+use crate::api_server::{ApiServer, Ended, document, refused};
 
 const PODS: &str = "/api/v1/namespaces/howdah-system/pods";
 
@@ -48,22 +48,11 @@ impl Cluster {
     }
 
     /// A Job's pod has ended.
-    pub fn end_job(&self, job: &str, message: &str, succeeded: bool) {
-        let kind = if succeeded { "Complete" } else { "Failed" };
-        self.change(job, |job| job["status"] = json!({"conditions": [{"type": kind, "status": "True"}]}));
+    pub fn end_job(&self, job: &str, ended: &Ended) {
+        self.change(job, |job| job["status"] = ended.job_status());
         let name = job.rsplit('/').next().unwrap();
-        let state = json!({"terminated": {"exitCode": i32::from(!succeeded), "message": message}});
-        let container = json!({
-            "name": "training", "ready": false, "restartCount": 0, "image": "i", "imageID": "i", "state": state});
-        let pod = json!({"metadata": {"name": name}, "status": {"containerStatuses": [container]}});
-        self.put(&format!("{PODS}/{name}"), pod);
+        self.put(&format!("{PODS}/{name}"), ended.pod(name));
     }
-}
-
-fn refused(status: StatusCode, reason: &str) -> Response {
-    let code = status.as_u16();
-    let answer = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": reason});
-    document(status, &answer)
 }
 
 /// RFC 7396, but for removals, which nobody asks for here.

@@ -112,9 +112,9 @@ impl Operator {
     /// Runs a Job as a kubelet would: its own arguments, in a process of its own.
     fn run(&self, path: &str) -> Value {
         let job = self.cluster.get(path).expect("the Job is there");
-        let (message, succeeded) = self.cluster.server.run(&job, self.directory.path());
-        self.cluster.end_job(path, &message, succeeded);
-        serde_json::from_str(&message).unwrap()
+        let ended = self.cluster.server.run(&job, self.directory.path());
+        self.cluster.end_job(path, &ended);
+        serde_json::from_str(&ended.message).unwrap()
     }
 
     /// The replicas are as their Deployment wants them.

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::api_server::{ApiServer, document};
+use crate::api_server::{ApiServer, Ended, document, refused};
 
 pub const UID: &str = "7d1c9a52-0000-4000-8000-000000000001";
 
@@ -75,19 +75,12 @@ impl Cluster {
     }
 
     /// The Job's pod has ended.
-    pub fn end_job(&self, message: &str, succeeded: bool) {
+    pub fn end_job(&self, ended: &Ended) {
         let mut kept = self.kept.lock().unwrap();
-        let kind = if succeeded { "Complete" } else { "Failed" };
         if let Some(job) = &mut kept.job {
-            job["status"] = json!({"conditions": [{"type": kind, "status": "True"}]});
+            job["status"] = ended.job_status();
         }
-        kept.pod_of_job = Some(json!({
-            "metadata": {"name": "training"},
-            "status": {"containerStatuses": [{
-                "name": "training", "ready": false, "restartCount": 0, "image": "i", "imageID": "i",
-                "state": {"terminated": {"exitCode": i32::from(!succeeded), "message": message}},
-            }]},
-        }));
+        kept.pod_of_job = Some(ended.pod("training"));
     }
 
     /// What was posted to a receiver's path.
@@ -137,10 +130,9 @@ fn list(kind: &str, items: &[Value]) -> Response {
 }
 
 fn found(object: Option<Value>) -> Response {
-    let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found"});
     match object {
         Some(object) => document(StatusCode::OK, &object),
-        None => document(StatusCode::NOT_FOUND, &missing),
+        None => refused(StatusCode::NOT_FOUND, "NotFound"),
     }
 }
 

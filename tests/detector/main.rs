@@ -91,9 +91,9 @@ impl Operator {
     /// Runs the Job as a kubelet would: its own arguments, in a process of its own.
     fn run_job(&self) -> Value {
         let job = self.cluster.job().expect("a Job was made");
-        let (message, succeeded) = self.cluster.server.run(&job, self.models.path());
-        self.cluster.end_job(&message, succeeded);
-        serde_json::from_str(&message).unwrap()
+        let ended = self.cluster.server.run(&job, self.models.path());
+        self.cluster.end_job(&ended);
+        serde_json::from_str(&ended.message).unwrap()
     }
 
     fn models_kept(&self) -> usize {

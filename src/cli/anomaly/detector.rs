@@ -22,7 +22,7 @@ use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
 use crate::anomaly::{alarm, fetch, model};
-use crate::cli::{job_progress, named, termination};
+use crate::cli::{cluster, job_progress, termination};
 use crate::decimal::Decimal;
 use crate::duration;
 use crate::learn::torch::autoencoder;
@@ -90,9 +90,8 @@ async fn trained(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
 async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let broken = |error: anyhow::Error| Trouble::new(Reason::TrainingFailed, format!("{error:#}"));
     let store = Store::open(&arguments.model_store).map_err(|error| kept(&error))?;
-    let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig");
-    let client = client.map_err(broken)?;
-    let detector: AnomalyDetector = named::read(&client, &arguments.detector).await.map_err(broken)?;
+    let client = cluster::connect().await.map_err(broken)?;
+    let detector: AnomalyDetector = cluster::read(&client, &arguments.detector).await.map_err(broken)?;
     let spec = &detector.spec;
     let namespace = detector.namespace().unwrap_or_default();
     let (sender, progress) = watch::channel(format!("{} of rows are read", spec.training.window));

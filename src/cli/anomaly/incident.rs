@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 
 use crate::anomaly::crd::{AnomalyDetector, IncidentStatus};
 use crate::anomaly::drawing;
@@ -19,7 +19,7 @@ use crate::anomaly::observe::model_path;
 use crate::anomaly::score::{Scored, Scorer};
 use crate::anomaly::sentence;
 use crate::anomaly::watching::signatures;
-use crate::cli::named;
+use crate::cli::cluster;
 use crate::duration;
 use crate::world::store::Store;
 
@@ -47,8 +47,8 @@ pub struct ExplainDetector {
 pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path) -> Result<()> {
     super::super::choose_tls_provider();
     let store = Store::open(&arguments.model_store)?;
-    let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig")?;
-    let detector: AnomalyDetector = named::read(&client, &arguments.detector).await?;
+    let client = cluster::connect().await?;
+    let detector: AnomalyDetector = cluster::read(&client, &arguments.detector).await?;
     let wanted = find(&detector, incident)?;
     let model = detector.status.as_ref().and_then(|status| status.model.as_ref());
     let model = model.with_context(|| format!("{} has no model yet", arguments.detector))?;

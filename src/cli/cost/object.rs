@@ -8,11 +8,11 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{job_progress, named, termination};
+use crate::cli::{cluster, job_progress, termination};
 use crate::cost::classes::class;
 use crate::cost::crd::{DriftStatus, QueryCostModel};
 use crate::cost::evaluation::html;
@@ -91,9 +91,8 @@ async fn ended(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
 
 async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
     let store = Store::open(&arguments.model_store).map_err(|error| kept(&error))?;
-    let client = Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig");
-    let client = client.map_err(|error| broken(&error))?;
-    let model: QueryCostModel = named::read(&client, &arguments.object).await.map_err(|error| broken(&error))?;
+    let client = cluster::connect().await.map_err(|error| broken(&error))?;
+    let model: QueryCostModel = cluster::read(&client, &arguments.object).await.map_err(|error| broken(&error))?;
     let (sender, progress) = watch::channel("the log is brought".to_owned());
     let telling = tokio::spawn(job_progress::tell(
         client.clone(),

@@ -1,4 +1,4 @@
-//! An object of the cluster that an argument names.
+//! The cluster that a command talks to, and an object in it that an argument names.
 
 use std::fmt::Debug;
 
@@ -6,6 +6,14 @@ use anyhow::{Context, Result};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+
+/// A client of the cluster: of the pod's service account, or of the kubeconfig.
+///
+/// # Errors
+/// There is neither, or it can't be used.
+pub async fn connect() -> Result<Client> {
+    Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig")
+}
 
 /// Reads an object by NAMESPACE/NAME.
 ///
