@@ -1,10 +1,11 @@
-//! Compiles the gRPC API's description, without protoc.
+//! Compiles the gRPC API's description, without protoc, and keeps the optimisation level for the benches to print.
 
 use std::error::Error;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rustc-env=HOWDAH_OPT_LEVEL={}", std::env::var("OPT_LEVEL")?);
     let descriptors = protox::compile(["howdah/v1/cost.proto"], ["proto"])?;
     // What the reflection service tells.
     let out: PathBuf = std::env::var("OUT_DIR")?.into();

@@ -46,7 +46,9 @@ pub fn run(bench: Bench) -> Result<ExitCode> {
 
 /// How this binary was built, so that a time can be judged.
 fn build() -> &'static str {
-    if cfg!(debug_assertions) { "dev profile" } else { "release profile" }
+    const OPTIMISED: &str = concat!("opt-level ", env!("HOWDAH_OPT_LEVEL"));
+    const CHECKED: &str = concat!("opt-level ", env!("HOWDAH_OPT_LEVEL"), " with debug assertions");
+    if cfg!(debug_assertions) { CHECKED } else { OPTIMISED }
 }
 
 /// What is printed beside a number.
