@@ -32,7 +32,7 @@ pub fn words(seconds: i64) -> String {
     };
     match seconds {
         ..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
+        120..7200 => format!("{} min", (seconds + 30) / 60),
         7200..172_800 => tenths(3600, "h"),
         _ => tenths(86_400, "d"),
     }
@@ -52,7 +52,9 @@ mod tests {
 
     #[test]
     fn durations_are_told_in_the_unit_that_fits() {
-        for (seconds, expected) in [(45, "45 s"), (150, "2 min"), (12_600, "3.5 h"), (1_209_600, "14 d")] {
+        for (seconds, expected) in
+            [(45, "45 s"), (150, "3 min"), (140, "2 min"), (12_600, "3.5 h"), (1_209_600, "14 d")]
+        {
             assert_eq!(words(seconds), expected);
         }
     }
