@@ -17,7 +17,7 @@ const FAULTS: [Fault; 5] = [
     (
         "missing index",
         &["seq_tup_read", "seq_scan", "tup_returned", "blks_hit", "node_cpu_user", "sessions_active"],
-        &["idx_scan", "idx_tup_fetch", "xact_commit"],
+        &["idx_scan", "idx_tup_fetch", "xact_commit", "index_count"],
     ),
     // The device writes what PostgreSQL does not.
     (
@@ -25,13 +25,17 @@ const FAULTS: [Fault; 5] = [
         &["node_disk_written_bytes", "node_disk_io_time", "node_cpu_iowait", "node_procs_blocked", "node_pressure_io"],
         &["xact_commit"],
     ),
-    // Rows from the cache, again and again; the indexes are used as before.
-    ("heavy query", &["node_cpu_user", "sessions_active", "tup_returned", "blks_hit", "node_load1"], &[]),
+    // It computes for long, on rows from the cache; the indexes are used as before.
+    (
+        "heavy query",
+        &["node_cpu_user", "sessions_active", "longest_transaction", "tup_returned", "blks_hit", "node_load1"],
+        &[],
+    ),
     // What the cache no longer holds is read.
     (
         "small shared buffers",
         &["blks_read", "heap_blks_read", "idx_blks_read", "buffers_alloc", "node_page_in"],
-        &["blks_hit"],
+        &["blks_hit", "shared_buffers"],
     ),
 ];
 

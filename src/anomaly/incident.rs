@@ -124,6 +124,8 @@ impl Recorder {
                 if let Some(incident) = &mut self.incident {
                     incident.until = Some(until);
                 }
+                // They were told: the next incident has its own.
+                self.changes.clear();
                 self.forget();
             }
             (Some(Transition::Raised { since } | Transition::Reopened { since }), _) => {
@@ -177,7 +179,12 @@ impl Recorder {
         incident.change = signature::change(&self.names, &before, &during);
         incident.causes = signature::causes(&incident.change, &self.signatures, CAUSES);
         let coincides = incident.since - COINCIDES_MS..=now;
-        incident.changes = self.changes.iter().filter(|change| coincides.contains(&change.time)).cloned().collect();
+        for change in self.changes.iter().filter(|change| coincides.contains(&change.time)) {
+            if !incident.changes.contains(change) {
+                incident.changes.push(change.clone());
+            }
+        }
+        incident.changes.truncate(CONTRIBUTORS);
     }
 }
 

@@ -254,8 +254,10 @@ impl Surroundings {
                 let begin = open.map_or(newest, |open| open.since.0.as_millisecond());
                 let memory = Scorer::new(loaded.clone()).memory_ms();
                 // One memory to know the past, and one in which nobody may have looked.
-                let trusted = begin.clamp(newest - LONGEST_REPLAY_MS, newest) - memory;
-                let from = (trusted - memory).div_euclid(step_ms) * step_ms;
+                let unseen = begin.clamp(newest - LONGEST_REPLAY_MS, newest) - memory;
+                let from = (unseen - memory).div_euclid(step_ms) * step_ms;
+                // What a model has learnt from was no anomaly to it, and another model may have told of it already.
+                let trusted = unseen.max(loaded.summary.to.min(begin));
                 (Watching::new(&model.name, loaded, signatures, trusted), from)
             }
         };

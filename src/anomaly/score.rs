@@ -77,7 +77,7 @@ pub struct Scored {
     pub skipped: Option<SkipReason>,
     /// All metrics with a value, by descending share.
     pub contributions: Vec<Contribution>,
-    /// Deviation of each used metric in units of its usual size, in the order of [`Scorer::names`]; NaN where missing.
+    /// Deviation of each metric in units of its usual size, in the order of [`Scorer::names`]; NaN where missing.
     pub deviations: Vec<f64>,
     /// Watched constants that moved with this row.
     pub departures: Vec<Departure>,
@@ -109,9 +109,10 @@ impl Scorer {
         &self.model
     }
 
-    /// The used metrics, in the order of deviations.
+    /// The metrics in the order of deviations: those that are scored, then those that were constant.
     pub fn names(&self) -> Vec<String> {
-        self.model.pipeline.used.iter().map(|index| self.model.metrics[*index].0.clone()).collect()
+        let used = self.model.pipeline.used.iter().map(|index| &self.model.metrics[*index].0);
+        used.chain(self.watch.names()).cloned().collect()
     }
 
     /// How far back the rows reach that a score depends on.
@@ -174,8 +175,8 @@ impl Scorer {
         scored
     }
 
-    /// The deviation of each used metric: of its views, the one that moved less, so that neither drift nor the hour of
-    /// the week alone counts as a move.
+    /// The deviation of each metric: of its views, the one that moved less, so that neither drift nor the hour of the week
+    /// alone counts as a move.
     fn deviations(&self, scaled: &[f32], row: &Row) -> Vec<f64> {
         let used = self.model.pipeline.used.len();
         let of = |metric: usize| {
@@ -185,7 +186,7 @@ impl Scorer {
             let views = scaled.iter().skip(metric).step_by(used).map(|value| f64::from(*value));
             views.min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(f64::NAN)
         };
-        (0..used).map(of).collect()
+        (0..used).map(of).chain(self.watch.deviations()).collect()
     }
 
     fn mark_onsets(&mut self, time: i64, deviations: &[f64]) {

@@ -175,6 +175,7 @@ fn options(spec: &AnomalyDetectorSpec, exclude: Vec<(i64, i64)>) -> Options {
     let ms = |text: &str| duration::seconds(text).saturating_mul(1000);
     let AnomalyDetectorSpec { model, detection, .. } = spec;
     let defaults = Options::default();
+    let cooldown_ms = ms(&detection.cooldown);
     Options {
         model_type: match model.kind {
             ModelType::Autoencoder => model::ModelType::Autoencoder,
@@ -192,8 +193,9 @@ fn options(spec: &AnomalyDetectorSpec, exclude: Vec<(i64, i64)>) -> Options {
             of: count(detection.raise.of),
             at_least: count(detection.raise.at_least),
             min_duration_ms: ms(&detection.min_duration),
-            cooldown_ms: ms(&detection.cooldown),
-            ..defaults.alarm
+            cooldown_ms,
+            // Who wants to hear of the next one soon does not want it to be taken for the last one.
+            merge_gap_ms: defaults.alarm.merge_gap_ms.min(cooldown_ms),
         },
         exclude,
         min_history_ms: ms(&spec.training.min_history),
@@ -241,6 +243,8 @@ fn told(spec_hash: String, summary: &Summary) -> TrainedModel {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -252,5 +256,13 @@ mod tests {
         let model = told("f".repeat(10), &summary);
         let directory = tempfile::tempdir().unwrap();
         termination::write(&directory.path().join("log"), &TrainingResult::Trained(Box::new(model))).unwrap();
+    }
+    #[test]
+    fn a_short_cooldown_does_not_take_the_next_anomaly_for_the_last_one() {
+        let gap = |cooldown: &str| {
+            let spec = json!({"prometheus": {"url": "http://p"}, "detection": {"cooldown": cooldown}});
+            options(&serde_json::from_value(spec).unwrap(), vec![]).alarm.merge_gap_ms
+        };
+        assert_eq!((gap("10s"), gap("10m")), (10_000, 300_000));
     }
 }
