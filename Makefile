@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo demo-down test setup build cluster cluster-down images install generate generated fmt clippy unit chart e2e clean
+.PHONY: help demo demo-down test setup build cluster cluster-down images install generate generated fmt clippy unit chart e2e e2e-faults clean
 
 # local: the one-node cluster of e2e/cluster, which needs root. current: the cluster of the present KUBECONFIG, which
 # pulls images from IMAGE_REGISTRY.
@@ -32,7 +32,7 @@ help: ## List these commands
 	@echo "CLUSTER=local (default) runs in a one-node cluster made here, as root; CLUSTER=current in the one of KUBECONFIG:"
 	@echo "  KUBECONFIG=… IMAGE_REGISTRY=registry.example.com/me make demo CLUSTER=current"
 
-demo: install ## Tune a database in a real cluster, and watch
+demo: install ## Tune a database in a real cluster, then break it and see that it is noticed
 	$(call step,demo,setup/demo.sh,the line above says where to look)
 
 demo-down: ## Remove the demo, the operator and the local cluster
@@ -79,8 +79,13 @@ unit: setup
 chart:
 	$(call step,chart,e2e/cluster/cluster helm && eval "$$(e2e/cluster/cluster env)" && setup/chart-check.sh,each finding names its file)
 
+e2e := . target/images/references && POSTGRES_IMAGE=$$postgres MONITORING_IMAGE=$$monitoring $(cargo) test --locked --test e2e --
+
 e2e: install
-	$(call step,end to end,. setup/cluster-env.sh && setup/chart-check.sh --server && . target/images/references && HOWDAH_IMAGE=$$howdah POSTGRES_IMAGE=$$postgres $(cargo) test --locked --test e2e -- --test-threads 3,each failed test names itself above)
+	$(call step,end to end,. setup/cluster-env.sh && setup/chart-check.sh --server && $(e2e) --test-threads 3,each failed test names itself above)
+
+e2e-faults: install ## Five real faults of a database, each found and named (a quarter of an hour; leave the machine alone)
+	$(call step,faults,. setup/cluster-env.sh && $(e2e) --ignored --nocapture faults,each failed test names itself above)
 
 clean: ## Remove everything that was built (the local cluster first)
 	@[ -z "$(root)" ] || e2e/cluster/cluster down

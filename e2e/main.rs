@@ -3,6 +3,7 @@
 //! `make e2e` installs the operator and runs these tests. Each has a namespace of its own with a PostgreSQL; at most
 //! three run at once. One that fails leaves its namespace (`howdah-e2e-*`) to be looked at; the next run removes it.
 
+mod anomaly;
 mod cost;
 mod harness;
 mod interruptions;

@@ -137,8 +137,7 @@ async fn mounts(database: &Database) {
     let message = database.instance_until("not-mounted", not_mounted, 30).await;
     assert!(message.contains("benchmark"), "{message}");
 
-    let image = std::env::var("POSTGRES_IMAGE").expect("POSTGRES_IMAGE is set by `make e2e`");
-    database.apply(&include_str!("fixtures/subpath.yaml").replace("localhost/howdah-postgres:demo", &image)).await;
+    database.apply(&database.here(include_str!("fixtures/subpath.yaml"))).await;
     let mut by_sub_path = database.instance("by-subpath");
     by_sub_path.spec.workload.as_mut().unwrap().name = "by-subpath".into();
     database.create(&by_sub_path).await.unwrap();

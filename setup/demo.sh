@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The demo, once the operator is installed: a database, a tuning, its trials as they happen, and its result.
+# The demo, once the operator is installed: a database, a tuning, its trials as they happen, and its result; then users
+# of the database, a detector that learns their days, and a fault that it finds.
 #
 #   setup/demo.sh        runs it, anew when it ran before
 #   setup/demo.sh down   removes it, the operator and, where it is ours, the cluster
@@ -7,7 +8,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/setup/cluster-env.sh"
 samples=$root/config/samples/demo
-namespace=howdah-demo tuning=shop
+namespace=howdah-demo tuning=shop detector=shop fault=dropped-index
 
 say() { printf '\ndemo: %s\n' "$*"; }
 stop() { printf 'demo: %s\n' "$*" >&2; exit 1; }
@@ -15,8 +16,9 @@ stop() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 # While the operator runs: it restores the baseline before a tuning is gone.
 remove() {
   kubectl get crd postgrestunings.howdah.dev >/dev/null 2>&1 || return 0
-  kubectl delete postgrestuning "$tuning" --namespace "$namespace" --ignore-not-found --timeout 120s ||
-    stop "the tuning was not deleted within 2 minutes; \`kubectl -n $namespace describe pgt $tuning\` says what it waits for"
+  kubectl delete postgrestuning/"$tuning" anomalydetector/"$detector" --namespace "$namespace" --ignore-not-found --timeout 120s ||
+    stop "not deleted within 2 minutes; \`kubectl -n $namespace describe pgt,pgad\` says what is waited for"
+  kubectl delete -f "$samples/load.yaml" -f "$samples/monitoring.yaml" --ignore-not-found --timeout 60s
 }
 
 down() {
@@ -32,29 +34,75 @@ down() {
   say "removed."
 }
 
-run() {
-  . "$root/target/images/references"
-  if kubectl get postgrestuning "$tuning" --namespace "$namespace" >/dev/null 2>&1; then
-    say "removing the tuning of an earlier run"
-    remove
-  fi
-  local file
-  for file in namespace volume postgres tuning; do
-    sed "s#localhost/howdah-postgres:demo#$postgres#" "$samples/$file.yaml" | kubectl apply -f -
+# apply FILE [NAME]: a sample with the images that were built, and the name of a fault.
+apply() {
+  sed "s#localhost/howdah-postgres:demo#$postgres#; s#localhost/howdah-monitoring:demo#$monitoring#; s#FAULT-NAME#${2:-}#" "$samples/$1.yaml" |
+    kubectl apply -f - || stop "config/samples/demo/$1.yaml was not applied; the line above says why"
+}
+
+# until_detector SECONDS WHAT CONDITION: waits for a condition of the detector, and says every half minute how far it is.
+until_detector() {
+  local end=$((SECONDS + $1)) said=
+  until kubectl wait "pgad/$detector" --namespace "$namespace" --for="condition=$3" --timeout 30s >/dev/null 2>&1; do
+    [ $SECONDS -lt $end ] || stop "no $2 within $1 s; \`kubectl -n $namespace describe pgad $detector\` says why"
+    said=$(kubectl get "pgad/$detector" --namespace "$namespace" -o jsonpath='{.status.conditions[?(@.type=="Ready")].message}')
+    echo "  $(date -u +%T) ${said:-not yet looked at}"
   done
+}
+
+tune() {
+  local file
+  for file in namespace volume postgres tuning; do apply $file; done
   kubectl rollout status statefulset/shop-postgres --namespace "$namespace" --timeout 180s ||
     stop "PostgreSQL did not start; \`kubectl -n $namespace describe pod shop-postgres-0\` says why"
   say "trials, one after another (about six minutes):"
   "$root/target/debug/kubectl-howdah" follow --namespace "$namespace" "$tuning" ||
     stop "the tuning did not come to its end; \`kubectl -n $namespace describe pgt $tuning\` says why"
+}
+
+detect() {
+  local file deployment picture=$root/target/demo-incident.svg
+  kubectl delete "job/fault-$fault" --namespace "$namespace" --ignore-not-found >/dev/null
+  say "users of the database, a Prometheus with its exporters, and a detector:"
+  for file in load monitoring detector; do apply $file; done
+  for deployment in rental-users prometheus postgres-exporter node-exporter; do
+    kubectl rollout status "deployment/$deployment" --namespace "$namespace" --timeout 180s ||
+      stop "$deployment did not start; \`kubectl -n $namespace describe deployment $deployment\` says why"
+  done
+  say "it learns what is normal (about six minutes; a day of these users takes one):"
+  until_detector 900 "trained model" Scoring
+  kubectl get pgad --namespace "$namespace"
+  say "a migration forgets an index:"
+  apply fault $fault
+  until_detector 60 "alarm" Anomalous
+  say "found:"
+  kubectl wait "job/fault-$fault" --namespace "$namespace" --for=condition=complete --timeout 120s >/dev/null
+  until_detector 120 "end of the alarm" Anomalous=false
+  kubectl get "pgad/$detector" --namespace "$namespace" -o jsonpath='{.status.incidents[0].message}{"\n"}'
+  kubectl exec --namespace howdah-system deployment/howdah -- \
+    howdah anomaly explain "$namespace/$detector" --out /dev/stdout >"$picture" ||
+    stop "the incident was not drawn; the line above says why"
+  echo "drawn: ${picture#"$root/"} (open it in a browser)"
+}
+
+run() {
+  . "$root/target/images/references"
+  if kubectl get namespace "$namespace" >/dev/null 2>&1; then
+    say "removing what an earlier run left"
+    remove
+  fi
+  tune
+  detect
   cat <<TEXT
 
 Look further:
   $([ "${CLUSTER:-local}" != local ] || "$root/e2e/cluster/cluster" env)
-  kubectl -n $namespace get pgt,pgi,trials
+  kubectl -n $namespace get pgt,pgi,trials,pgad
   kubectl -n $namespace get pgt $tuning -o yaml          # the recommendation, with its interval and its hash
   kubectl -n $namespace describe trial                   # what each trial measured
+  kubectl -n $namespace describe pgad $detector             # what was learnt, seen and found
   kubectl -n $namespace get events --sort-by .lastTimestamp
+  sed s/FAULT-NAME/exclusive-lock/ config/samples/demo/fault.yaml   # other faults to apply; its first lines name them
 Run it again:     make demo
 Tear it down:     make demo-down
 TEXT

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds the two images and brings them to where the cluster finds them.
+# Builds the images and brings them to where the cluster finds them.
 #
 #   setup/images.sh           into the local cluster (e2e/cluster)
 #   setup/images.sh push      to $IMAGE_REGISTRY, for an existing cluster
 #
-# Writes `howdah=REFERENCE` and `postgres=REFERENCE` to target/images/references. Rebuilds only what changed; wants target/debug/howdah compiled.
+# Writes `howdah=REFERENCE`, `postgres=REFERENCE` and `monitoring=REFERENCE` to target/images/references. Rebuilds only
+# what changed; wants target/debug/howdah compiled.
 # Where no image registry can be reached, the Debian base is made here by mmdebstrap from the host's own apt sources,
 # under the name that the Dockerfiles use, and apt inside the build uses the host's apt configuration.
 set -euo pipefail
@@ -117,7 +118,9 @@ if ! buildah inspect --type image "localhost/howdah:$key" >/dev/null 2>&1; then 
 howdah=$(image howdah "$key" "$state/howdah" --build-arg BINARIES=prebuilt --file "$root/Dockerfile")
 rm -rf "$state/howdah"
 
-context=$root/config/samples/demo/postgres
-postgres=$(image howdah-postgres "$(digest "$context"/*)" "$context")
+# Of a directory of the demo, whose files are the image's key.
+demo_image() { image "howdah-$1" "$(digest "$root/config/samples/demo/$1"/*)" "$root/config/samples/demo/$1"; }
+postgres=$(demo_image postgres)
+monitoring=$(demo_image monitoring)
 
-printf 'howdah=%s\npostgres=%s\n' "$howdah" "$postgres" | tee "$state/references"
+printf '%s=%s\n' howdah "$howdah" postgres "$postgres" monitoring "$monitoring" | tee "$state/references"

@@ -70,9 +70,8 @@ impl Database {
         }
     }
 
-    /// The demo's manifests under other names, with room for several beside each other.
+    /// The demo's database under other names, with room for several beside each other.
     fn manifests(&self) -> String {
-        let image = std::env::var("POSTGRES_IMAGE").expect("POSTGRES_IMAGE is set by `make e2e`");
         let files = [
             include_str!("../../config/samples/demo/namespace.yaml"),
             include_str!("../../config/samples/demo/volume.yaml"),
@@ -80,15 +79,22 @@ impl Database {
         ];
         let benchmark = include_str!("../fixtures/benchmark.yaml")
             .replace("  name: benchmark\n", &format!("  name: benchmark\n  namespace: {}\n", self.namespace));
-        let text = files.join("\n---\n");
-        let replaced = text
+        let text = self.here(&files.join("\n---\n"));
+        let small = text.replace("requests: {cpu: 500m, memory: 1Gi}", "requests: {cpu: 50m, memory: 256Mi}");
+        format!("{small}\n---\n{benchmark}")
+    }
+
+    /// Manifests of the demo as they are for this database: its names, and images that the cluster has.
+    pub fn here(&self, manifests: &str) -> String {
+        let image = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is set by `make e2e`"));
+        let here = manifests
             .replace("/var/lib/howdah-demo/shop", &self.data)
             .replace("howdah-demo-shop", &self.namespace)
             .replace("howdah-demo", &self.namespace)
-            .replace("localhost/howdah-postgres:demo", &image)
-            .replace("requests: {cpu: 500m, memory: 1Gi}", "requests: {cpu: 50m, memory: 256Mi}");
-        assert!(!replaced.contains("howdah-demo"));
-        format!("{replaced}\n---\n{benchmark}")
+            .replace("localhost/howdah-postgres:demo", &image("POSTGRES_IMAGE"))
+            .replace("localhost/howdah-monitoring:demo", &image("MONITORING_IMAGE"));
+        assert!(!here.contains("howdah-demo"));
+        here
     }
 
     /// The instance of the demo, under a name, not yet created.
