@@ -2,14 +2,14 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 
 use super::crd::QueryCostModel;
 use super::decide::{Decision, Step};
-use super::deployment::{self, MODEL_LABEL, Served};
+use super::deployment::{self, MODEL_LABEL, Planner, Served};
 use super::facts::Trouble;
 use super::observe::Surroundings;
 use super::reason::Reason;
@@ -73,18 +73,32 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
         Step::Serve { name: version } => {
             let pod = surroundings.own_pod().await?;
             let path = model_path(&namespace, &uid, Some(version));
+            let connection = match surroundings.connection(model).await {
+                Some(Err(trouble)) if trouble.reason == Reason::StepFailed => return Err(trouble),
+                // Without the connection the replicas answer all the same, as the condition says.
+                found => found.and_then(Result::ok),
+            };
+            let planner = connection.as_ref().and_then(|found| {
+                let (uri, ca) = (found.value.as_deref()?, found.ca.as_deref());
+                Some(Planner { uri, ca, version: &found.version })
+            });
             let served = Served {
                 object: (&namespace, &name),
                 uid: &uid,
                 path: &path,
                 serving: &model.spec.serving,
                 store: store_url,
+                planner,
             };
             let objects = deployment::objects(&served, pod).map_err(unknown)?;
             object::apply(client, &objects.service).await.map_err(failed)?;
             object::apply(client, &objects.budget).await.map_err(failed)?;
-            object::apply(client, &objects.deployment).await.map_err(failed)?;
             let (own, name) = (objects.service.namespace().unwrap_or_default(), objects.service.name_any());
+            match &objects.connection {
+                Some(secret) => object::apply(client, secret).await.map_err(failed)?,
+                None => object::delete::<Secret>(client, &own, &name).await.map_err(failed)?,
+            }
+            object::apply(client, &objects.deployment).await.map_err(failed)?;
             match &objects.autoscaler {
                 Some(autoscaler) => object::apply(client, autoscaler).await.map_err(failed),
                 None => object::delete::<HorizontalPodAutoscaler>(client, &own, &name).await.map_err(failed),
@@ -96,6 +110,7 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
                 object::delete::<HorizontalPodAutoscaler>(client, own, &name).await.map_err(failed)?;
                 object::delete::<Deployment>(client, own, &name).await.map_err(failed)?;
                 object::delete::<Service>(client, own, &name).await.map_err(failed)?;
+                object::delete::<Secret>(client, own, &name).await.map_err(failed)?;
                 object::delete::<PodDisruptionBudget>(client, own, &name).await.map_err(failed)?;
             }
             store.delete_prefix(&model_path(&namespace, &uid, None)).await.map_err(kept)?;

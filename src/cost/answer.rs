@@ -1,5 +1,6 @@
 //! What a model answers for a statement: the words that the command line, REST and gRPC share.
 
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -156,4 +157,15 @@ pub trait Predictor: Send + Sync {
     /// One answer for each query, in their order, with an estimate for each of `targets` (indices into
     /// [`Predictor::targets`]; empty: all). Never fails on a text: what can't be lexed is read as words.
     fn predict(&self, queries: &[&str], targets: &[usize], detail: Detail) -> Vec<Answer>;
+    /// Whether PostgreSQL's own plan of the statement would be heard: the tiers before it are in doubt.
+    fn wants_plan(&self, query: &str, targets: &[usize]) -> bool;
+
+    /// As [`Predictor::predict`], of one statement with its plan: total cost and rows.
+    fn predict_planned(&self, query: &str, plan: (f32, f32), targets: &[usize], detail: Detail) -> Answer;
+}
+
+/// What plans statements, and never runs them.
+pub trait Planner: Send + Sync {
+    /// Total cost and rows of a statement's plan, or in a sentence why there is none.
+    fn plan<'a>(&'a self, query: &'a str) -> BoxFuture<'a, Result<(f32, f32), String>>;
 }

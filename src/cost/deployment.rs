@@ -9,8 +9,8 @@ use k8s_openapi::api::autoscaling::v2::{
     ResourceMetricSource,
 };
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, HTTPGetAction, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Service,
-    ServicePort, ServiceSpec, VolumeMount,
+    Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Pod, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, Secret, SecretKeySelector, Service, ServicePort, ServiceSpec, VolumeMount,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -25,6 +25,10 @@ use crate::kubernetes::training_job::{holds, labels, like, pattern};
 pub const MODEL_LABEL: &str = "howdah.dev/model-uid";
 /// What the Deployment was made for.
 pub const HASH_ANNOTATION: &str = "howdah.dev/made-for";
+/// The version of the connection for EXPLAIN that a pod has read.
+const CONNECTION_ANNOTATION: &str = "howdah.dev/explain-connection";
+const URI_KEY: &str = "uri";
+const CA_KEY: &str = "ca.crt";
 /// The REST API, probes and metrics.
 pub const HTTP_PORT: i32 = 8080;
 /// The gRPC API.
@@ -43,6 +47,25 @@ pub struct Served<'a> {
     pub serving: &'a Serving,
     /// URL of the model store.
     pub store: &'a str,
+    /// Who plans statements.
+    pub planner: Option<Planner<'a>>,
+}
+
+/// The connection for EXPLAIN.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Planner<'a> {
+    /// URI of the server, with the password.
+    pub uri: &'a str,
+    /// Its certificate authority.
+    pub ca: Option<&'a str>,
+    /// Changes when one of them does.
+    pub version: &'a str,
+}
+
+impl std::fmt::Debug for Planner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Planner({})", self.version)
+    }
 }
 
 /// Everything that serves a model.
@@ -54,6 +77,8 @@ pub struct Objects {
     pub service: Service,
     /// One is always there.
     pub budget: PodDisruptionBudget,
+    /// The connection for EXPLAIN: replicas run in another namespace than the Secret that it comes from.
+    pub connection: Option<Secret>,
     /// Adds pods, where it is asked for.
     pub autoscaler: Option<HorizontalPodAutoscaler>,
 }
@@ -68,9 +93,13 @@ pub fn name((namespace, name): (&str, &str)) -> String {
     )
 }
 
-/// What a Deployment is made for: another hash needs another one.
-pub fn hash(path: &str, serving: &Serving, image: &str) -> String {
-    short_hash(&serde_json::json!([path, serving, image]).to_string())
+/// What a Deployment is made for: another hash needs another one. `planner` is the version of the connection for EXPLAIN.
+pub fn hash(path: &str, serving: &Serving, image: &str, planner: Option<&str>) -> String {
+    let made_for = match planner {
+        None => serde_json::json!([path, serving, image]),
+        Some(planner) => serde_json::json!([path, serving, image, planner]),
+    };
+    short_hash(&made_for.to_string())
 }
 
 /// The objects, after the operator's own pod.
@@ -99,7 +128,7 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
         image: own.image.clone(),
         image_pull_policy: own.image_pull_policy.clone(),
         args: Some(arguments(served)),
-        env: own.env.clone(),
+        env: Some(own.env.iter().flatten().cloned().chain(environment(served, &name)).collect()),
         env_from: own.env_from.clone(),
         ports: Some(vec![port("http", HTTP_PORT), port("grpc", GRPC_PORT)]),
         readiness_probe: Some(probe("/readyz", 2)),
@@ -119,7 +148,8 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
         ..like(pod, spec, container)
     };
     let autoscaled = served.serving.autoscaling.as_ref();
-    let made_for = hash(served.path, served.serving, &image);
+    let planner = served.planner.map(|planner| planner.version);
+    let made_for = hash(served.path, served.serving, &image, planner);
     let object = format!("{}/{}", served.object.0, served.object.1);
     let deployment = Deployment {
         metadata: metadata(Some(
@@ -137,7 +167,12 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
                 }),
             }),
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels.clone()),
+                    // Another connection is read by other pods.
+                    annotations: planner.map(|version| [(CONNECTION_ANNOTATION.to_owned(), version.to_owned())].into()),
+                    ..ObjectMeta::default()
+                }),
                 spec: Some(pod_spec),
             },
             ..DeploymentSpec::default()
@@ -199,7 +234,32 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
         }),
         ..HorizontalPodAutoscaler::default()
     });
-    Ok(Objects { deployment, service, budget, autoscaler })
+    let connection = served.planner.map(|planner| Secret {
+        metadata: metadata(None),
+        string_data: Some(
+            [(URI_KEY, Some(planner.uri)), (CA_KEY, planner.ca)]
+                .into_iter()
+                .filter_map(|(key, text)| Some((key.to_owned(), text?.to_owned())))
+                .collect(),
+        ),
+        ..Secret::default()
+    });
+    Ok(Objects { deployment, service, budget, connection, autoscaler })
+}
+
+/// Where `howdah cost serve` finds the connection for EXPLAIN.
+fn environment(served: &Served<'_>, secret: &str) -> Vec<EnvVar> {
+    let Some(planner) = served.planner else { return Vec::new() };
+    let variable = |name: &str, key: &str| EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None }),
+            ..EnvVarSource::default()
+        }),
+    };
+    let ca = planner.ca.map(|_| variable("HOWDAH_EXPLAIN_CA", CA_KEY));
+    [variable("HOWDAH_EXPLAIN_URI", URI_KEY)].into_iter().chain(ca).collect()
 }
 
 /// Replicas need scratch space, and read the model store: its volume, which others share, stays as it is.
@@ -290,6 +350,7 @@ mod tests {
             path: "cost/shop/u1/a",
             serving,
             store: "file:///var/lib/howdah",
+            planner: None,
         };
         objects(&served, &pod()).unwrap()
     }
@@ -329,7 +390,33 @@ mod tests {
         );
         let scaler = objects.autoscaler.unwrap().spec.unwrap();
         assert_eq!((scaler.min_replicas, scaler.max_replicas), (Some(2), 5));
-        assert_ne!(hash("a", &serving, "i"), hash("b", &serving, "i"));
+        assert_ne!(hash("a", &serving, "i", None), hash("b", &serving, "i", None));
+    }
+
+    #[test]
+    fn a_connection_for_plans_is_in_a_secret_and_another_one_makes_other_pods() {
+        let serving = Serving::default();
+        let served = |planner| Served {
+            object: ("shop", "queries"),
+            uid: "u1",
+            path: "cost/shop/u1/a",
+            serving: &serving,
+            store: "file:///var/lib/howdah",
+            planner,
+        };
+        let planner = Planner { uri: "postgresql://reader:hidden@db/shop", ca: Some("PEM"), version: "s/1" };
+        let with = objects(&served(Some(planner)), &pod()).unwrap();
+        let keys = with.connection.unwrap().string_data.unwrap();
+        assert_eq!(keys.keys().map(String::as_str).collect::<Vec<_>>(), ["ca.crt", "uri"]);
+        let deployment = serde_json::to_string(&with.deployment).unwrap();
+        assert!(deployment.contains("HOWDAH_EXPLAIN_URI") && !deployment.contains("hidden"), "{deployment}");
+        assert!(!format!("{planner:?}").contains("hidden"));
+        let other = objects(&served(Some(Planner { version: "s/2", ..planner })), &pod()).unwrap();
+        assert_ne!(other.deployment.spec.unwrap().template, with.deployment.spec.unwrap().template);
+        let without = objects(&served(None), &pod()).unwrap();
+        assert!(
+            without.connection.is_none() && !serde_json::to_string(&without.deployment).unwrap().contains("EXPLAIN")
+        );
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Facts {
     pub result: Option<Result<CostModelStatus, Trouble>>,
     /// What trainings and replicas are made after.
     pub pattern: Result<Pattern, Trouble>,
+    /// The version of the Secret with the connection for EXPLAIN, where it is enabled.
+    #[serde(default)]
+    pub explain: Option<Result<String, Trouble>>,
     /// The replicas.
     pub deployment: Option<DeploymentFacts>,
 }

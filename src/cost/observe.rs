@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client, ResourceExt};
 
 use super::act::{self, Outcome};
-use super::crd::{CostModelStatus, QueryCostModel};
+use super::crd::{CostModelStatus, Explain, QueryCostModel};
 use super::decide::{self, Decision};
 use super::deployment::{self, HASH_ANNOTATION};
 use super::evaluation::report::Report as Evaluated;
@@ -25,7 +25,9 @@ use crate::control::room::{Report, Room};
 use crate::control::training::TrainingState;
 use crate::instance::crd::PostgresInstance;
 use crate::kubernetes::training_job;
+use crate::postgres::uri::Uri;
 use crate::world::kubernetes::pod::OwnPod;
+use crate::world::kubernetes::secret::{self, SecretText};
 use crate::world::kubernetes::{KubeError, job};
 use crate::world::store::Store;
 
@@ -84,12 +86,14 @@ impl Surroundings {
             job: None,
             result: None,
             pattern: self.pattern().await,
+            explain: None,
             deployment: None,
         };
         if let Err(error) = self.read_cluster(&mut facts).await {
             facts.unseen = Some(Trouble::new(Reason::StepFailed, error.to_string()));
             return facts;
         }
+        facts.explain = self.connection(&facts.model).await.map(|found| found.map(|connection| connection.version));
         facts.result = self.result(&facts).await;
         self.tell(&facts);
         facts
@@ -149,6 +153,44 @@ impl Surroundings {
         Ok(())
     }
 
+    /// The connection for EXPLAIN, where it is enabled. Its role and server are looked at by the replicas, which use it.
+    pub(super) async fn connection(&self, model: &QueryCostModel) -> Option<Result<SecretText, Trouble>> {
+        let explain = &model.spec.explain;
+        if !explain.enabled {
+            return None;
+        }
+        Some(self.read_connection(&model.namespace().unwrap_or_default(), explain).await)
+    }
+
+    async fn read_connection(&self, namespace: &str, explain: &Explain) -> Result<SecretText, Trouble> {
+        let reference = match (&explain.secret_ref, &explain.instance_ref) {
+            (Some(reference), _) => reference.clone(),
+            (None, Some(instance)) => {
+                let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), namespace);
+                let found = instances.get_opt(&instance.name).await;
+                let found = found.map_err(|error| unread(KubeError::of("the PostgresInstance", error)))?;
+                let missing = || format!("explain: there is no PostgresInstance {namespace}/{}", instance.name);
+                let found = found.ok_or_else(|| Trouble::new(Reason::InstanceMissing, missing()))?;
+                found.spec.connection.secret_ref
+            }
+            (None, None) => {
+                let message = "explain needs a server: set explain.instanceRef or explain.secretRef";
+                return Err(Trouble::new(Reason::InvalidSpecification, message));
+            }
+        };
+        let found = secret::read(&self.client, namespace, &reference.name, &reference.key).await.map_err(unread)?;
+        let place = format!("explain: key {:?} of Secret {namespace}/{}", reference.key, reference.name);
+        let wrong = |message: String| Trouble::new(Reason::SecretMissing, format!("{place} {message}"));
+        let Some(text) = found.value.as_deref().filter(|text| !text.is_empty()) else {
+            return Err(wrong("is missing, empty or no text; put the connection URI there".into()));
+        };
+        let uri: Uri = text.parse().map_err(|error| wrong(format!("can't be used: {error}")))?;
+        if uri.ssl_mode.verifies() && found.ca.is_none() {
+            return Err(wrong(format!("has sslmode={}, which needs the CA in ca.crt", uri.ssl_mode.word())));
+        }
+        Ok(found)
+    }
+
     async fn pattern(&self) -> Result<Pattern, Trouble> {
         let pod = self.own_pod().await?;
         let image = pod.spec.as_ref().and_then(training_job::pattern).and_then(|own| own.image.clone());
@@ -180,6 +222,11 @@ impl Surroundings {
             Err(error) => Err(missing(error.to_string())),
         })
     }
+}
+
+fn unread(error: KubeError) -> Trouble {
+    let reason = if matches!(error, KubeError::NotFound { .. }) { Reason::SecretMissing } else { Reason::StepFailed };
+    Trouble::new(reason, format!("explain: {error}"))
 }
 
 fn replicas(deployment: &Deployment, service: bool) -> DeploymentFacts {

@@ -35,7 +35,7 @@ crate::reasons! {
         SourceUnreadable,
         /// The log may not be read: a right or a grant is missing.
         SourceForbidden,
-        /// The Secret with the bucket's credentials, or one of its keys, is missing or can't be used.
+        /// A Secret (the bucket's credentials, or the connection for EXPLAIN), or one of its keys, is missing or can't be used.
         SecretMissing,
         /// The PostgresInstance of the specification does not exist.
         InstanceMissing,

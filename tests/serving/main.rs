@@ -1,6 +1,7 @@
 //! A cost model behind REST and gRPC, over loopback: a real model, real servers, real clients.
 
 mod described;
+mod plans;
 mod process;
 
 use std::io::Write;

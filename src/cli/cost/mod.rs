@@ -28,7 +28,7 @@ pub enum Cost {
     /// Ends with code 3 when a statement of a file is in the top class.
     Check(check::Check),
     /// Answers over REST and gRPC.
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
 }
 
 /// Runs the subcommand.
@@ -42,7 +42,7 @@ pub fn run(cost: Cost) -> Result<ExitCode> {
         Cost::Predict(predict) => predict::run(&predict)?,
         Cost::Evaluate(evaluate) => evaluate::run(&evaluate)?,
         Cost::Check(check) => return check::run(&check),
-        Cost::Serve(serve) => super::block_on(serve::run(serve))??,
+        Cost::Serve(serve) => super::block_on(serve::run(*serve))??,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 use super::model_dir;
 use crate::control::shutdown::Shutdown;
 use crate::control::telemetry::{self, LogFormat};
-use crate::cost::fetch::stored_model;
+use crate::cost::fetch::{Explain, stored_model};
 use crate::cost::model::CostModel;
+use crate::postgres::uri::Uri;
 use crate::serve::cost::{Groups, Limits, Serving, grpc, rest};
 use crate::world::store::Store;
 
@@ -44,6 +45,16 @@ pub struct Serve {
     /// Groups of clusters for the classes of a target, from the cheapest: what /v1/route answers.
     #[arg(long, value_name = "TARGET=GROUP,GROUP…")]
     route: Option<String>,
+    /// A PostgreSQL server that plans statements (EXPLAIN, never ANALYZE) where the text is in doubt and the model has
+    /// learnt plans: a URI with a role that may only read.
+    #[arg(long, env = "HOWDAH_EXPLAIN_URI", hide_env_values = true, value_name = "URI")]
+    explain_uri: Option<Uri>,
+    /// CA certificates in PEM for sslmode=verify-full: a text, or @FILE.
+    #[arg(long, env = "HOWDAH_EXPLAIN_CA", requires = "explain_uri", value_name = "PEM")]
+    explain_ca: Option<String>,
+    /// Milliseconds for a plan.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    explain_milliseconds: u64,
     /// Bytes of a request at the most.
     #[arg(long, default_value_t = Limits::default().body_bytes)]
     max_body_bytes: usize,
@@ -66,6 +77,16 @@ pub struct Serve {
 }
 
 impl Serve {
+    fn planner(&self) -> Result<Option<Explain>> {
+        let Some(uri) = &self.explain_uri else { return Ok(None) };
+        let read = |text: &String| match text.strip_prefix('@') {
+            Some(file) => std::fs::read(file).with_context(|| format!("{file} can't be read")),
+            None => Ok(text.clone().into_bytes()),
+        };
+        let ca = self.explain_ca.as_ref().map(read).transpose()?;
+        Ok(Some(Explain::new(uri.clone(), ca, Duration::from_millis(self.explain_milliseconds))))
+    }
+
     async fn load(&self) -> Result<CostModel> {
         if let Some(directory) = &self.model {
             return model_dir::read(directory);
@@ -96,7 +117,11 @@ pub async fn run(arguments: Serve) -> Result<()> {
     };
     let object = arguments.served_for.as_deref().and_then(|object| object.split_once('/'));
     let version = model.version.clone();
-    let serving = Arc::new(Serving::new(Arc::new(model), object, groups, limits));
+    let mut serving = Serving::new(Arc::new(model), object, groups, limits);
+    if let Some(planner) = arguments.planner()? {
+        serving = serving.with_planner(Arc::new(planner));
+    }
+    let serving = Arc::new(serving);
     let listener = bind(arguments.listen).await?;
     tracing::info!(version, address = %listener.local_addr()?, "serving the REST API");
     let (grpc, reporter) = grpc::routes(serving.clone()).await.context("the gRPC API can't be described")?;

@@ -5,8 +5,8 @@ mod source;
 mod status;
 
 pub use model::{
-    Autoscaling, FeatureMode, FeaturesSpec, Grid, Promotion, QueryCostModel, QueryCostModelSpec, RoutingGroups,
-    Serving, SplitSpec, TargetDeclaration, TrainingSpec,
+    Autoscaling, Explain, FeatureMode, FeaturesSpec, Grid, Promotion, QueryCostModel, QueryCostModelSpec,
+    RoutingGroups, Serving, SplitSpec, TargetDeclaration, TrainingSpec,
 };
 pub use source::{Files, LogColumns, LogFormat, PlanColumns, Source};
 pub use status::{

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{QueryCostModelStatus, Source};
 use crate::decimal::Decimal;
+use crate::instance::crd::SecretKeyReference;
+use crate::tuning::crd::InstanceReference;
 
 /// Learns from a query log what statements cost, and serves its answers over REST and gRPC.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +44,9 @@ pub struct QueryCostModelSpec {
     /// What a text is to the model.
     #[serde(default)]
     pub features: FeaturesSpec,
+    /// Whether a server's plan is asked for where the text is in doubt.
+    #[serde(default)]
+    pub explain: Explain,
     /// How the model is learnt and judged, and when.
     #[serde(default)]
     pub training: TrainingSpec,
@@ -110,6 +115,26 @@ pub enum FeatureMode {
     Lexed,
     /// The plain bag of words of the paper.
     Paper,
+}
+
+/// Asks a PostgreSQL server for the plan of a statement (`EXPLAIN`, never `ANALYZE`) where history and text are in doubt.
+/// It helps where the log has plans to learn from: plan columns, or `auto_explain`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.enabled) || !self.enabled || has(self.instanceRef) || has(self.secretRef)",
+    "message": "explain needs a server: set explain.instanceRef or explain.secretRef"
+}]))]
+pub struct Explain {
+    /// Whether it is asked.
+    pub enabled: bool,
+    /// The PostgresInstance that is asked, in the same namespace, with its own connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_ref: Option<InstanceReference>,
+    /// The key of a Secret in the same namespace with the URI of a role that may only read (`GRANT pg_read_all_data`), and
+    /// the server's CA in `ca.crt`. It takes the place of the instance's connection, whose role may not read the tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyReference>,
 }
 
 /// How the model is learnt and judged, and when.

@@ -181,10 +181,21 @@ fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
     let path = model_path(&namespace, &uid, Some(&model.name));
-    let wanted = deployment::hash(&path, &facts.model.spec.serving, &pattern.image);
+    let found = facts.deployment.as_ref();
+    // Without a connection the replicas answer all the same.
+    let (explain, unplanned) = match &facts.explain {
+        None => (None, String::new()),
+        Some(Ok(version)) => (Some(version.as_str()), String::new()),
+        // Seen neither that it is there nor that it is not: what was made before goes on.
+        Some(Err(Trouble { reason: Reason::StepFailed, message })) => {
+            let ready = found.is_some_and(|found| found.ready > 0);
+            return stands("Serving", ready, Reason::StepFailed, message.clone());
+        }
+        Some(Err(trouble)) => (None, format!("; no plans are asked for: {}", trouble.message)),
+    };
+    let wanted = deployment::hash(&path, &facts.model.spec.serving, &pattern.image, explain);
     let service = deployment::name((&namespace, &name));
     status.endpoint = Some(format!("http://{service}.{}.svc:{}", pattern.namespace, deployment::HTTP_PORT));
-    let found = facts.deployment.as_ref();
     if found.is_none_or(|found| found.hash != wanted || !found.service) {
         steps.push(Step::Serve { name: model.name.clone() });
     }
@@ -200,7 +211,7 @@ fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>
             stands("Serving", true, Reason::RollingOut, message)
         }
         Some(found) => {
-            let message = format!("{} replicas answer with model {}", found.ready, model.version);
+            let message = format!("{} replicas answer with model {}{unplanned}", found.ready, model.version);
             stands("Serving", true, Reason::Serving, message)
         }
     }

@@ -47,6 +47,7 @@ fn untrained(spec: Value) -> Facts {
         job: None,
         result: None,
         pattern: Ok(pattern),
+        explain: None,
         deployment: None,
     }
 }
@@ -103,7 +104,8 @@ fn settle(facts: &mut Facts, decision: &Decision) {
     if decision.steps.iter().any(|step| matches!(step, Step::Serve { .. })) {
         let model = facts.status().model.unwrap();
         let path = model_path("shop", "5f0c", Some(&model.name));
-        let hash = deployment::hash(&path, &facts.model.spec.serving, "howdah:1");
+        let explain = facts.explain.as_ref().and_then(|found| found.as_deref().ok());
+        let hash = deployment::hash(&path, &facts.model.spec.serving, "howdah:1", explain);
         facts.deployment = Some(DeploymentFacts { hash, ready: 2, rolled_out: true, message: None, service: true });
     }
 }
@@ -235,6 +237,32 @@ fn on_new_statements_the_one_before_counts_as_it_does_now() {
         (condition(&facts, "Trained"), condition(&facts, "Drifted")),
         ("True Trained".into(), "False DriftUnknown".into())
     );
+}
+
+#[test]
+fn plans_are_asked_for_while_there_is_a_connection_and_answers_go_on_without() {
+    let mut facts = served(json!({"explain": {"enabled": true, "secretRef": {"name": "reader"}}}), 0.9);
+    let serve = |decision: &Decision| decision.steps.iter().any(|step| matches!(step, Step::Serve { .. }));
+    facts.explain = Some(Ok("s/1".into()));
+    let decision = look(&mut facts);
+    assert!(serve(&decision), "{:?}", decision.steps);
+    settle(&mut facts, &decision);
+    assert_eq!((look(&mut facts).steps, condition(&facts, "Serving")), (vec![], "True Serving".into()));
+    // Another password is another connection.
+    facts.explain = Some(Ok("s/2".into()));
+    let decision = look(&mut facts);
+    assert!(serve(&decision));
+    settle(&mut facts, &decision);
+    // The API server is away: nothing changes. The Secret is gone: the tier is off, and it is said.
+    facts.explain = Some(Err(Trouble::new(Reason::StepFailed, "explain: away")));
+    assert_eq!((look(&mut facts).steps, condition(&facts, "Serving")), (vec![], "True StepFailed".into()));
+    facts.explain = Some(Err(Trouble::new(Reason::SecretMissing, "explain: there is no Secret")));
+    let decision = look(&mut facts);
+    assert!(serve(&decision));
+    settle(&mut facts, &decision);
+    look(&mut facts);
+    assert_eq!(condition(&facts, "Serving"), "True Serving");
+    assert!(message(&facts, "Serving").ends_with("; no plans are asked for: explain: there is no Secret"));
 }
 
 #[test]

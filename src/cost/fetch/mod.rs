@@ -1,5 +1,6 @@
-//! Opens query logs: files and directories, compressed or not.
+//! Opens query logs: files and directories, compressed or not. Reads and keeps models, and asks for plans.
 
+mod plan;
 mod source;
 mod store;
 
@@ -14,6 +15,7 @@ use flate2::read::MultiGzDecoder;
 use super::log::{Log, LogError, Reading, Statement};
 use super::reading::{Collector, Columns, Format, csv, json, parquet, postgres};
 
+pub use plan::Explain;
 pub use source::open;
 pub use store::{store_model, stored_model};
 

@@ -123,4 +123,18 @@ impl Predictor for CostModel {
     fn predict(&self, queries: &[&str], targets: &[usize], detail: Detail) -> Vec<Answer> {
         queries.iter().map(|query| self.answer(query, None, targets, detail)).collect()
     }
+
+    fn wants_plan(&self, query: &str, targets: &[usize]) -> bool {
+        let asked = |target: &usize| targets.is_empty() || targets.contains(target);
+        let planned: Vec<usize> =
+            (0..self.targets.len()).filter(asked).filter(|target| self.targets[*target].plan.is_some()).collect();
+        !planned.is_empty()
+            && self.see(query, None, |_, seen| {
+                planned.iter().any(|target| self.targets[*target].wants_plan(seen, &self.vocabulary.names))
+            })
+    }
+
+    fn predict_planned(&self, query: &str, plan: (f32, f32), targets: &[usize], detail: Detail) -> Answer {
+        self.answer(query, Some(plan), targets, detail)
+    }
 }

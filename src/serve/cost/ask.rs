@@ -8,6 +8,8 @@ use crate::cost::answer::{Answer, Detail, Estimate, Predictor};
 /// A text up to here is answered on the spot: it takes less time (some ten microseconds for each kilobyte) than handing it
 /// to another thread and back.
 const ON_THE_SPOT: usize = 8 << 10;
+/// Statements of a request that are planned at the most; the others are answered by their text, as their source says.
+const PLANNED: usize = 100;
 /// Tokens, and statements nearby, at the most.
 const DETAIL: usize = 100;
 
@@ -62,23 +64,43 @@ impl Serving {
         let targets = self.check(&ask)?;
         let Ok(_permit) = self.permits.try_acquire() else { return Err(Refusal::Busy(self.limits.concurrency)) };
         let detail = Detail { tokens: ask.tokens, nearest: ask.nearest };
-        let bytes: usize = ask.queries.iter().map(String::len).sum();
-        let predict = move |model: &dyn Predictor| {
-            let queries: Vec<&str> = ask.queries.iter().map(String::as_str).collect();
-            model.predict(&queries, &targets, detail)
+        let answers = tokio::time::timeout(self.limits.timeout, self.predict(Arc::new(ask.queries), targets, detail));
+        let answers = answers.await.map_err(|_| Refusal::Timeout(self.limits.timeout.as_secs()))??;
+        self.metrics.answered(&answers);
+        Ok(answers)
+    }
+
+    async fn predict(
+        &self,
+        queries: Arc<Vec<String>>,
+        targets: Vec<usize>,
+        detail: Detail,
+    ) -> Result<Vec<Answer>, Refusal> {
+        let bytes: usize = queries.iter().map(String::len).sum();
+        let planning = self.planner.is_some();
+        let predict = {
+            let (queries, targets) = (queries.clone(), targets.clone());
+            move |model: &dyn Predictor| {
+                let texts: Vec<&str> = queries.iter().map(String::as_str).collect();
+                let doubtful = |place: &usize| planning && model.wants_plan(texts[*place], &targets);
+                let doubtful: Vec<usize> = (0..texts.len()).filter(doubtful).take(PLANNED).collect();
+                (model.predict(&texts, &targets, detail), doubtful)
+            }
         };
-        let answers = if bytes <= ON_THE_SPOT && detail == Detail::default() {
+        let (mut answers, doubtful) = if bytes <= ON_THE_SPOT && detail == Detail::default() {
             predict(&*self.model)
         } else {
             let model = self.model.clone();
             let work = tokio::task::spawn_blocking(move || predict(&*model));
-            match tokio::time::timeout(self.limits.timeout, work).await {
-                Ok(Ok(answers)) => answers,
-                Ok(Err(error)) => return Err(Refusal::Failed(error.to_string())),
-                Err(_) => return Err(Refusal::Timeout(self.limits.timeout.as_secs())),
-            }
+            work.await.map_err(|error| Refusal::Failed(error.to_string()))?
         };
-        self.metrics.answered(&answers);
+        let Some(planner) = &self.planner else { return Ok(answers) };
+        for place in doubtful {
+            match planner.plan(&queries[place]).await {
+                Ok(plan) => answers[place] = self.model.predict_planned(&queries[place], plan, &targets, detail),
+                Err(why) => tracing::debug!(why, "a statement was not planned"),
+            }
+        }
         Ok(answers)
     }
 

@@ -19,7 +19,7 @@ pub use ask::{Ask, Refusal};
 pub use metrics::ServingMetrics;
 pub use route::Groups;
 
-use crate::cost::answer::Predictor;
+use crate::cost::answer::{Planner, Predictor};
 
 /// How much is taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ impl Default for Limits {
 /// A model that is served.
 pub struct Serving {
     model: Arc<dyn Predictor>,
+    planner: Option<Arc<dyn Planner>>,
     groups: Option<Groups>,
     limits: Limits,
     metrics: ServingMetrics,
@@ -61,12 +62,19 @@ impl Serving {
         let metrics = ServingMetrics::of(model.version(), object);
         Self {
             model,
+            planner: None,
             groups,
             limits,
             metrics,
             permits: Semaphore::new(limits.concurrency),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Where the text is in doubt, this planner is asked.
+    #[must_use]
+    pub fn with_planner(self, planner: Arc<dyn Planner>) -> Self {
+        Self { planner: Some(planner), ..self }
     }
 
     /// From now on it says that it is not ready, and answers all the same.

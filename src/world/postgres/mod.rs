@@ -16,6 +16,7 @@ use crate::postgres::uri::{SslMode, Uri};
 
 pub mod configuration;
 pub mod container;
+pub mod explain;
 pub mod log_files;
 pub mod rights;
 pub mod server;
