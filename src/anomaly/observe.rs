@@ -256,8 +256,8 @@ impl Surroundings {
                 // One memory to know the past, and one in which nobody may have looked.
                 let unseen = begin.clamp(newest - LONGEST_REPLAY_MS, newest) - memory;
                 let from = (unseen - memory).div_euclid(step_ms) * step_ms;
-                // What a model has learnt from was no anomaly to it, and another model may have told of it already.
-                let trusted = unseen.max(loaded.summary.to.min(begin));
+                // Before a model was trained nobody was promised anything by it, and another one may have told already.
+                let trusted = unseen.max(model.trained_at.0.as_millisecond().min(begin));
                 (Watching::new(&model.name, loaded, signatures, trusted), from)
             }
         };

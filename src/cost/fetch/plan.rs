@@ -46,7 +46,9 @@ impl Explain {
     }
 
     async fn ask(&self, query: &str) -> Result<(f32, f32), String> {
-        let mut session = self.session.lock().await;
+        // One statement after another: who would wait for long is answered by the text.
+        let session = timeout(self.within, self.session.lock()).await;
+        let mut session = session.map_err(|_| "the server is busy with other statements".to_owned())?;
         match &*session {
             Session::Away(why, since) if since.elapsed() < AWAY => return Err(why.clone()),
             Session::Open(client) if !client.is_closed() => {}

@@ -95,10 +95,16 @@ impl Serving {
             work.await.map_err(|error| Refusal::Failed(error.to_string()))?
         };
         let Some(planner) = &self.planner else { return Ok(answers) };
+        // A slow server costs plans, not answers.
+        let until = tokio::time::Instant::now() + self.limits.timeout / 2;
         for place in doubtful {
-            match planner.plan(&queries[place]).await {
-                Ok(plan) => answers[place] = self.model.predict_planned(&queries[place], plan, &targets, detail),
-                Err(why) => tracing::debug!(why, "a statement was not planned"),
+            match tokio::time::timeout_at(until, planner.plan(&queries[place])).await {
+                Ok(Ok(plan)) => answers[place] = self.model.predict_planned(&queries[place], plan, &targets, detail),
+                Ok(Err(why)) => tracing::debug!(why, "a statement was not planned"),
+                Err(_) => {
+                    tracing::warn!("statements of a request were not planned in time: their text answers");
+                    break;
+                }
             }
         }
         Ok(answers)
