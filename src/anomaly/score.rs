@@ -93,6 +93,8 @@ pub struct Scorer {
     smoothed: Option<f64>,
     last: Option<i64>,
     onsets: Vec<Option<i64>>,
+    /// Rows before this enter the recent past whatever their score, as they do in a training. Unix milliseconds.
+    learns_until: i64,
 }
 
 impl Scorer {
@@ -101,7 +103,14 @@ impl Scorer {
         let stream = model.pipeline.stream();
         let watch = Watch::new(model.metrics.clone(), model.constants.clone());
         let onsets = vec![None; model.pipeline.used.len()];
-        Self { stream, watch, smoothed: None, last: None, onsets, model }
+        Self { stream, watch, smoothed: None, last: None, onsets, learns_until: i64::MIN, model }
+    }
+
+    /// Takes every row before a time for the past that later ones are compared with. Without it a history that begins with
+    /// something unusual (a database that is being filled) would be the measure of all that follows, for ever.
+    #[must_use]
+    pub fn learning_until(self, time: i64) -> Self {
+        Self { learns_until: time, ..self }
     }
 
     /// The model.
@@ -122,7 +131,7 @@ impl Scorer {
 
     /// Begins another run: nothing of the past counts for it.
     pub fn restart(&mut self) {
-        *self = Self::new(self.model.clone());
+        *self = Self::new(self.model.clone()).learning_until(self.learns_until);
     }
 
     /// Takes the present for the new normal: the recent past begins anew.
@@ -169,7 +178,7 @@ impl Scorer {
         scored.deviations = self.deviations(&scaled, &row);
         self.mark_onsets(time, &scored.deviations);
         scored.contributions = self.contributions(&row, &parts, &scored.deviations);
-        if score < 1.0 {
+        if score < 1.0 || time < self.learns_until {
             self.stream.accept(row.levels);
         }
         scored

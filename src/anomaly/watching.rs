@@ -47,9 +47,9 @@ pub struct Counted {
 
 impl Watching {
     /// Begins with nothing known of the past. The signatures stand beside those of the model. Incidents that ended before
-    /// `trusted_from` (milliseconds since 1970) are none.
+    /// `trusted_from` (milliseconds since 1970) are none, and rows before it are the past, whatever they are.
     pub fn new(name: &str, model: Arc<Model>, signatures: Vec<Signature>, trusted_from: i64) -> Self {
-        let scorer = Scorer::new(model.clone());
+        let scorer = Scorer::new(model.clone()).learning_until(trusted_from);
         let known = model.signatures.iter().chain(&signatures).cloned().collect();
         let recorder = Recorder::new(model.alarm.clone(), scorer.names(), known);
         let last_values = vec![i64::MIN; model.metrics.len()];

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::anomaly::alarm::State;
 use crate::anomaly::answer::Rows;
 use crate::anomaly::model::{Model, ModelType};
 use crate::anomaly::train::train;
@@ -74,6 +75,18 @@ fn what_ended_before_the_model_knew_its_past_is_not_told() {
     let (model, rows) = rows();
     let newest = rows.last().unwrap().0;
     assert!(found(&mut watching(&model, newest), &rows, rows.len()).is_empty());
+}
+
+#[test]
+fn a_history_that_begins_with_something_unusual_is_not_the_measure_for_ever() {
+    let (model, _) = rows();
+    // A quarter of an hour in which a database is filled, and then what the model knows.
+    let mut database = Simulated::new(12);
+    let mut rows = database.rows(60, Fault::SequentialScans);
+    rows.extend(database.rows(240, Fault::None));
+    let state = |trusted_from: i64| watching(&model, trusted_from).push(&batch(&rows)).0.alarm;
+    assert_eq!(state(rows[200].0), State::Quiet);
+    assert!(matches!(state(0), State::Standing { .. }), "this is what it would be");
 }
 
 #[test]
