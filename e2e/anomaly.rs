@@ -123,14 +123,19 @@ struct Watched {
 impl Watched {
     async fn start(name: &str, packs: &str) -> Self {
         let database = Database::start(name).await;
-        for manifests in
-            [include_str!("../config/samples/demo/load.yaml"), include_str!("../config/samples/demo/monitoring.yaml")]
-        {
+        // The history begins when there are users.
+        for (manifests, deployments) in [
+            (include_str!("../config/samples/demo/load.yaml"), &["rental-users"][..]),
+            (
+                include_str!("../config/samples/demo/monitoring.yaml"),
+                &["prometheus", "postgres-exporter", "node-exporter"][..],
+            ),
+        ] {
             database.apply(&database.here(manifests)).await;
-        }
-        for deployment in ["rental-users", "prometheus", "postgres-exporter", "node-exporter"] {
-            let status = ["rollout", "status", &format!("deployment/{deployment}"), "--timeout=120s"];
-            kubectl(&[&["-n", database.namespace.as_str()], &status[..]].concat()).await;
+            for deployment in deployments {
+                let status = ["rollout", "status", &format!("deployment/{deployment}"), "--timeout=120s"];
+                kubectl(&[&["-n", database.namespace.as_str()], &status[..]].concat()).await;
+            }
         }
         let detector = include_str!("../config/samples/demo/detector.yaml");
         let detector = detector.replace("[PostgresExporter, NodeExporter]", packs);

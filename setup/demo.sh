@@ -64,10 +64,12 @@ detect() {
   local file deployment picture=$root/target/demo-incident.svg
   kubectl delete "job/fault-$fault" --namespace "$namespace" --ignore-not-found >/dev/null
   say "users of the database, a Prometheus with its exporters, and a detector:"
-  for file in load monitoring detector; do apply $file; done
-  for deployment in rental-users prometheus postgres-exporter node-exporter; do
-    kubectl rollout status "deployment/$deployment" --namespace "$namespace" --timeout 180s ||
-      stop "$deployment did not start; \`kubectl -n $namespace describe deployment $deployment\` says why"
+  for file in load monitoring detector; do
+    apply $file
+    for deployment in $(kubectl get deployment --namespace "$namespace" -o name); do
+      kubectl rollout status "$deployment" --namespace "$namespace" --timeout 180s ||
+        stop "$deployment did not start; \`kubectl -n $namespace describe $deployment\` says why"
+    done
   done
   say "it learns what is normal (about six minutes; a day of these users takes one):"
   until_detector 900 "trained model" Scoring
