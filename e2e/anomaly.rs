@@ -42,7 +42,11 @@ const DROPPED_INDEX: Fault = Fault {
         ("seq_scan", "Up"),
         ("tup_returned", "Up"),
         ("blks_hit", "Up"),
+        ("node_cpu_user", "Up"),
         ("idx_scan", "Down"),
+        ("idx_tup_fetch", "Down"),
+        ("tup_fetched", "Down"),
+        ("xact_commit", "Down"),
     ],
 };
 const DISK_LOAD: Fault = Fault {
@@ -220,13 +224,16 @@ impl Watched {
             format!("score {:?}, top {:?}\n{}", status.score, status.top_metric, told(&status.conditions))
         };
         eventually(&format!("an alarm in {}", fault.job), FOUND_WITHIN_SECONDS, raised, story).await;
+        // What is told while the fault lasts; undoing it moves metrics, too.
+        sleep(Duration::from_secs(15)).await;
+        let told_then = self.since(begin).await;
+        let incident = told_then.last().expect("it was there");
         let job = format!("job/fault-{}", fault.job);
         kubectl(&["-n", &self.database.namespace, "wait", "--for=condition=complete", &job, "--timeout=120s"]).await;
         // After a restart the cache fills again: until then not all is as it was.
         self.until("the alarm ends", 480, |status| status.state == Some(State::Normal)).await;
         sleep(Duration::from_secs(20)).await;
         let incidents = self.since(begin).await;
-        let incident = incidents.last().expect("it was there");
         let evident = incident.contributors.iter().take(3).any(|contribution| {
             fault.evidence.contains(&(contribution.metric.as_str(), contribution.direction.as_str()))
         });
