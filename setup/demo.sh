@@ -77,13 +77,14 @@ detect() {
   say "a migration forgets an index:"
   apply fault $fault
   until_detector 60 "alarm" Anomalous
+  sleep 15 # causes are named by some rows; undoing the fault moves metrics, too
   say "found:"
+  kubectl get "pgad/$detector" --namespace "$namespace" -o jsonpath='{.status.incidents[0].message}{"\n"}'
   kubectl wait "job/fault-$fault" --namespace "$namespace" --for=condition=complete --timeout 120s >/dev/null
   until_detector 120 "end of the alarm" Anomalous=false
-  kubectl get "pgad/$detector" --namespace "$namespace" -o jsonpath='{.status.incidents[0].message}{"\n"}'
   kubectl exec --namespace howdah-system deployment/howdah -- \
-    howdah anomaly explain "$namespace/$detector" --out /dev/stdout >"$picture" ||
-    stop "the incident was not drawn; the line above says why"
+    howdah anomaly explain "$namespace/$detector" --out /dev/stdout >"$picture" 2>"$picture.log" ||
+    stop "the incident was not drawn: $(cat "$picture.log")"
   echo "drawn: ${picture#"$root/"} (open it in a browser)"
 }
 
