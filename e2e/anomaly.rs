@@ -186,9 +186,9 @@ impl Watched {
         // The day of the users has 60 s, and is least busy at 45.
         let second = Timestamp::now().as_second().rem_euclid(60);
         sleep(Duration::from_secs(u64::try_from((98 - second) % 60).expect("it is positive"))).await;
-        let scripts = ["browse@50", "account@25", "rent@10", "return@10", "report@1"];
+        let scripts = [("browse", 50), ("account", 25), ("rent", 10), ("return", 10), ("report", 1)];
         let files: Vec<String> =
-            scripts.iter().map(|script| format!("--file=/rental/{}", with_suffix(script))).collect();
+            scripts.iter().map(|(name, weight)| format!("--file=/rental/{name}.sql@{weight}")).collect();
         let mut pgbench = vec!["pgbench", "--no-vacuum", "--client=2", "--define=mean=20", "--time=14"];
         pgbench.extend(files.iter().map(String::as_str));
         self.as_user(&pgbench).await;
@@ -246,9 +246,4 @@ impl Watched {
         );
         Found { evident, named, story }
     }
-}
-
-/// `browse@50` as pgbench has it.
-fn with_suffix(script: &str) -> String {
-    script.replace('@', ".sql@")
 }

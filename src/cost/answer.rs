@@ -157,6 +157,7 @@ pub trait Predictor: Send + Sync {
     /// One answer for each query, in their order, with an estimate for each of `targets` (indices into
     /// [`Predictor::targets`]; empty: all). Never fails on a text: what can't be lexed is read as words.
     fn predict(&self, queries: &[&str], targets: &[usize], detail: Detail) -> Vec<Answer>;
+
     /// Whether PostgreSQL's own plan of the statement would be heard: the tiers before it are in doubt.
     fn wants_plan(&self, query: &str, targets: &[usize]) -> bool;
 

@@ -23,11 +23,11 @@ use crate::control::metrics::Metrics;
 use crate::control::metrics::cost::CostSample;
 use crate::control::room::{Report, Room};
 use crate::control::training::TrainingState;
+use crate::instance;
 use crate::instance::crd::PostgresInstance;
 use crate::kubernetes::training_job;
-use crate::postgres::uri::Uri;
 use crate::world::kubernetes::pod::OwnPod;
-use crate::world::kubernetes::secret::{self, SecretText};
+use crate::world::kubernetes::secret::SecretText;
 use crate::world::kubernetes::{KubeError, job};
 use crate::world::store::Store;
 
@@ -129,13 +129,11 @@ impl Surroundings {
         {
             facts.source = Err(Trouble::new(Reason::SourceForbidden, message));
         }
-        if let Some(instance) = &facts.model.spec.source.instance_ref {
-            let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
-            let found = instances.get_opt(&instance.name).await;
-            if found.map_err(|error| KubeError::of("the PostgresInstance", error))?.is_none() {
-                let message = format!("there is no PostgresInstance {namespace}/{}", instance.name);
-                facts.source = Err(Trouble::new(Reason::InstanceMissing, message));
-            }
+        if let Some(instance) = &facts.model.spec.source.instance_ref
+            && self.instance(&namespace, &instance.name).await?.is_none()
+        {
+            let message = format!("there is no PostgresInstance {namespace}/{}", instance.name);
+            facts.source = Err(Trouble::new(Reason::InstanceMissing, message));
         }
         let Some(own) = self.own_pod.namespace() else { return Ok(()) };
         let running = facts.status().training.filter(|training| training.state == TrainingState::Running);
@@ -166,9 +164,8 @@ impl Surroundings {
         let reference = match (&explain.secret_ref, &explain.instance_ref) {
             (Some(reference), _) => reference.clone(),
             (None, Some(instance)) => {
-                let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), namespace);
-                let found = instances.get_opt(&instance.name).await;
-                let found = found.map_err(|error| unread(KubeError::of("the PostgresInstance", error)))?;
+                let found = self.instance(namespace, &instance.name).await;
+                let found = found.map_err(|error| Trouble::new(Reason::StepFailed, format!("explain: {error}")))?;
                 let missing = || format!("explain: there is no PostgresInstance {namespace}/{}", instance.name);
                 let found = found.ok_or_else(|| Trouble::new(Reason::InstanceMissing, missing()))?;
                 found.spec.connection.secret_ref
@@ -178,17 +175,23 @@ impl Surroundings {
                 return Err(Trouble::new(Reason::InvalidSpecification, message));
             }
         };
-        let found = secret::read(&self.client, namespace, &reference.name, &reference.key).await.map_err(unread)?;
-        let place = format!("explain: key {:?} of Secret {namespace}/{}", reference.key, reference.name);
-        let wrong = |message: String| Trouble::new(Reason::SecretMissing, format!("{place} {message}"));
-        let Some(text) = found.value.as_deref().filter(|text| !text.is_empty()) else {
-            return Err(wrong("is missing, empty or no text; put the connection URI there".into()));
-        };
-        let uri: Uri = text.parse().map_err(|error| wrong(format!("can't be used: {error}")))?;
-        if uri.ssl_mode.verifies() && found.ca.is_none() {
-            return Err(wrong(format!("has sslmode={}, which needs the CA in ca.crt", uri.ssl_mode.word())));
-        }
-        Ok(found)
+        let found = instance::observe::connection(&self.client, namespace, &reference).await;
+        found.map(|(connection, _)| connection).map_err(|trouble| {
+            let reason = match trouble.reason {
+                // The cluster could not be asked, which says nothing of the Secret.
+                instance::Reason::ApiServerFailed | instance::Reason::Forbidden | instance::Reason::FieldConflict => {
+                    Reason::StepFailed
+                }
+                _ => Reason::SecretMissing,
+            };
+            Trouble::new(reason, format!("explain: {}", trouble.message))
+        })
+    }
+
+    /// An instance that the specification names.
+    async fn instance(&self, namespace: &str, name: &str) -> Result<Option<PostgresInstance>, KubeError> {
+        let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), namespace);
+        instances.get_opt(name).await.map_err(|error| KubeError::of("the PostgresInstance", error))
     }
 
     async fn pattern(&self) -> Result<Pattern, Trouble> {
@@ -222,11 +225,6 @@ impl Surroundings {
             Err(error) => Err(missing(error.to_string())),
         })
     }
-}
-
-fn unread(error: KubeError) -> Trouble {
-    let reason = if matches!(error, KubeError::NotFound { .. }) { Reason::SecretMissing } else { Reason::StepFailed };
-    Trouble::new(reason, format!("explain: {error}"))
 }
 
 fn replicas(deployment: &Deployment, service: bool) -> DeploymentFacts {

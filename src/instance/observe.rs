@@ -5,13 +5,14 @@ use std::time::Duration;
 use kube::{Client, ResourceExt};
 use tokio::time::timeout;
 
-use super::crd::{PostgresInstance, WorkloadReference};
+use super::crd::{PostgresInstance, SecretKeyReference, WorkloadReference};
 use super::facts::{ConfigurationKey, InstanceFacts, Server, Trouble, Workload};
 use super::reason::Reason;
 use crate::kubernetes::pod::PodFacts;
 use crate::postgres::error::{ConnectError, QueryError};
 use crate::postgres::uri::Uri;
-use crate::world::kubernetes::{KubeError, config_map, secret, workload};
+use crate::world::kubernetes::secret::{self, SecretText};
+use crate::world::kubernetes::{KubeError, config_map, workload};
 use crate::world::pgbench::database::DATABASE;
 use crate::world::postgres::{self, container, rights, server};
 
@@ -45,12 +46,25 @@ pub async fn facts(client: &Client, instance: &PostgresInstance) -> InstanceFact
 /// Why there is none: the Secret, the URI, the network, the server or the role.
 pub async fn open(client: &Client, instance: &PostgresInstance) -> Result<(postgres::Client, Uri), Trouble> {
     let namespace = instance.namespace().unwrap_or_default();
-    let reference = &instance.spec.connection.secret_ref;
-    let found = secret::read(client, &namespace, &reference.name, &reference.key)
+    let (found, uri) = connection(client, &namespace, &instance.spec.connection.secret_ref).await?;
+    let server = postgres::connect(&uri, found.ca.as_deref().map(str::as_bytes), CONNECT_WITHIN);
+    Ok((server.await.map_err(|error| connect_trouble(&error))?, uri))
+}
+
+/// Reads the URI of a connection, and the Secret that it stands in.
+///
+/// # Errors
+/// The Secret or its key is missing, or is no URI that could be used.
+pub async fn connection(
+    client: &Client,
+    namespace: &str,
+    reference: &SecretKeyReference,
+) -> Result<(SecretText, Uri), Trouble> {
+    let found = secret::read(client, namespace, &reference.name, &reference.key)
         .await
         .map_err(|error| cluster_trouble(error, Reason::SecretMissing))?;
     let place = format!("key {:?} of Secret {namespace}/{}", reference.key, reference.name);
-    let text = found.value.filter(|text| !text.is_empty()).ok_or_else(|| {
+    let text = found.value.as_ref().filter(|text| !text.is_empty()).ok_or_else(|| {
         Trouble::new(
             Reason::SecretKeyMissing,
             format!("{place} is missing, empty or no text; put the connection URI there"),
@@ -65,8 +79,7 @@ pub async fn open(client: &Client, instance: &PostgresInstance) -> Result<(postg
         );
         return Err(Trouble::new(Reason::TlsFailed, message));
     }
-    let server = postgres::connect(&uri, found.ca.as_deref().map(str::as_bytes), CONNECT_WITHIN);
-    Ok((server.await.map_err(|error| connect_trouble(&error))?, uri))
+    Ok((found, uri))
 }
 
 async fn see_server(client: &Client, instance: &PostgresInstance) -> Result<Server, Trouble> {

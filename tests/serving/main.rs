@@ -30,16 +30,20 @@ fn model() -> Arc<CostModel> {
             bounds: parse_bounds(name, bounds).unwrap(),
         };
         let specs = [spec("cpu", "seconds", ["30", "18000"]), spec("memory", "bytes", ["q0.5", "q0.9"])];
-        let options = Options {
-            grid: vec![Candidate { max_depth: 6, eta: 0.3, rounds: 20 }],
-            beside: Vec::new(),
-            folds: 2,
-            max_features: 1000,
-            ..Options::default()
-        };
-        Arc::new(train(&Replay::new(800, 0.5, 11), &specs, &options, &mut |_| {}).unwrap().model)
+        Arc::new(train(&Replay::new(800, 0.5, 11), &specs, &quick(), &mut |_| {}).unwrap().model)
     };
     MODEL.get_or_init(make).clone()
+}
+
+/// A training that takes a second.
+fn quick() -> Options {
+    Options {
+        grid: vec![Candidate { max_depth: 6, eta: 0.3, rounds: 20 }],
+        beside: Vec::new(),
+        folds: 2,
+        max_features: 1000,
+        ..Options::default()
+    }
 }
 
 fn statements(count: u64) -> Vec<String> {

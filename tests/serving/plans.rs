@@ -11,7 +11,7 @@ use howdah::cost::classes::{TargetSpec, parse_bounds};
 use howdah::cost::fetch::Explain;
 use howdah::cost::log::{Cost, Log, LogError, Reading, Statement};
 use howdah::cost::model::CostModel;
-use howdah::cost::train::{Candidate, Options, train};
+use howdah::cost::train::train;
 use howdah::serve::cost::{Ask, Limits, Serving};
 use server::{PASSWORD, Server};
 
@@ -53,14 +53,7 @@ impl Log for Unreadable {
 fn model() -> CostModel {
     let bounds = parse_bounds("duration", ["1"]).unwrap();
     let specs = [TargetSpec { name: "duration".into(), unit: "seconds".into(), bounds }];
-    let options = Options {
-        grid: vec![Candidate { max_depth: 4, eta: 0.3, rounds: 20 }],
-        beside: Vec::new(),
-        folds: 2,
-        max_features: 500,
-        ..Options::default()
-    };
-    train(&Unreadable { targets: vec!["duration".into()] }, &specs, &options, &mut |_| {}).unwrap().model
+    train(&Unreadable { targets: vec!["duration".into()] }, &specs, &crate::quick(), &mut |_| {}).unwrap().model
 }
 
 fn ask(queries: &[&str]) -> Ask {

@@ -257,6 +257,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         termination::write(&directory.path().join("log"), &TrainingResult::Trained(Box::new(model))).unwrap();
     }
+
     #[test]
     fn a_short_cooldown_does_not_take_the_next_anomaly_for_the_last_one() {
         let gap = |cooldown: &str| {

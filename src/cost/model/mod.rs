@@ -126,27 +126,19 @@ impl TargetModel {
 
     /// Whether a plan would be heard: there is a model of plans, history does not answer, and the text is in doubt.
     pub fn wants_plan(&self, seen: &Seen<'_>, names: &[String]) -> bool {
-        self.plan.is_some()
-            && self.history.answer(seen.digest, seen.fingerprint).is_none()
-            && knows_a_token(seen.row, names)
-            && self.doubtful(&self.by_text_alone(seen), seen)
-    }
-
-    fn by_text_alone(&self, seen: &Seen<'_>) -> Vec<f64> {
-        softmax(&self.classes.forest.margins(seen.row), self.temperature)
-    }
-
-    fn doubtful(&self, by_text: &[f64], seen: &Seen<'_>) -> bool {
-        confidence(by_text[most(by_text)], Source::Text, seen.novelty) < self.plan_below
+        let Judgement { source, confidence, .. } = self.judge(&Seen { plan: None, ..*seen }, names);
+        self.plan.is_some() && source == Source::Text && confidence < self.plan_below
     }
 
     fn by_text(&self, seen: &Seen<'_>, names: &[String]) -> (Vec<f64>, Source, Option<&super::history::Record>) {
-        if !knows_a_token(seen.row, names) {
+        let knows_a_token = seen.row.iter().any(|(column, _)| !is_value(&names[*column as usize]));
+        if !knows_a_token {
             return (self.prior.probabilities.clone(), Source::Default, None);
         }
-        let by_text = self.by_text_alone(seen);
+        let by_text = softmax(&self.classes.forest.margins(seen.row), self.temperature);
+        let doubtful = confidence(by_text[most(&by_text)], Source::Text, seen.novelty) < self.plan_below;
         match (&self.plan, seen.plan) {
-            (Some(model), Some(plan)) if self.doubtful(&by_text, seen) => {
+            (Some(model), Some(plan)) if doubtful => {
                 let row = with_plan(seen.row, names.len(), plan);
                 (softmax(&model.forest.margins(&row), self.temperature), Source::Plan, None)
             }
@@ -160,10 +152,6 @@ impl TargetModel {
         let cost = |at: usize| margins.get(at).map_or(0.0, |margin| (f64::from(*margin).exp() - self.floor).max(0.0));
         (cost(0), cost(1))
     }
-}
-
-fn knows_a_token(row: &[(u32, f32)], names: &[String]) -> bool {
-    row.iter().any(|(column, _)| !is_value(&names[*column as usize]))
 }
 
 /// A row with the plan's cost and rows in two columns behind those of the vocabulary.
