@@ -33,7 +33,7 @@ pub enum Content<'a> {
 /// Why the benchmark's database could not be prepared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
-    /// There is a database of that name without our mark.
+    /// There is a database of that name without our mark, and it is not an empty one of our role's.
     #[error(
         "the database {DATABASE:?} was not made by Howdah (its comment does not begin with {MARK:?}), so it is left \
          alone; rename it, or drop it if nobody needs it"
@@ -70,7 +70,8 @@ pub async fn prepare(
     let client = connect_for_long(uri, ca).await?;
     let existing = client
         .query_opt(
-            "SELECT shobj_description(oid, 'pg_database'), pg_database_size(oid) \
+            "SELECT shobj_description(oid, 'pg_database'), pg_database_size(oid), \
+                    pg_get_userbyid(datdba) = current_user \
              FROM pg_catalog.pg_database WHERE datname = $1",
             &[&DATABASE],
         )
@@ -78,16 +79,24 @@ pub async fn prepare(
         .map_err(|error| query_error("looking for the benchmark's database", &error))?;
     let uri = uri.with_database(DATABASE);
     if let Some(row) = existing {
-        let comment = row.get::<_, Option<String>>(0).unwrap_or_default();
-        let mark = comment.strip_prefix(MARK).ok_or(PrepareError::Foreign)?;
-        if is_fresh(mark, &wanted, row.get::<_, i64>(1) as f64) {
-            let bench = connect_for_long(&uri, ca).await?;
-            if content.is_complete(&bench).await? {
-                return start_afresh(&bench, content).await;
+        let comment: Option<String> = row.get(0);
+        let how = match comment.as_deref().map(|comment| comment.strip_prefix(MARK)) {
+            Some(Some(mark)) => {
+                if is_fresh(mark, &wanted, row.get::<_, i64>(1) as f64) {
+                    let bench = connect_for_long(&uri, ca).await?;
+                    if content.is_complete(&bench).await? {
+                        return start_afresh(&bench, content).await;
+                    }
+                }
+                " WITH (FORCE)"
             }
-        }
-        execute(&client, "dropping the benchmark's old database", &format!("DROP DATABASE {DATABASE} WITH (FORCE)"))
-            .await?;
+            // A death between its creation and its mark leaves this; both can't be done in one transaction. Without
+            // FORCE, so that it stays if somebody has begun to use it.
+            None if row.get(2) && is_empty(&connect_for_long(&uri, ca).await?).await? => "",
+            _ => return Err(PrepareError::Foreign),
+        };
+        let sql = format!("DROP DATABASE {DATABASE}{how}");
+        execute(&client, "dropping the benchmark's old database", &sql).await?;
     }
     create(&client, &uri, ca, program, content).await
 }
@@ -97,6 +106,18 @@ async fn connect_for_long(uri: &Uri, ca: Option<&[u8]>) -> Result<Client, Prepar
     let client = connect(uri, ca, Duration::from_secs(10)).await?;
     execute(&client, "lifting the limit on a statement's time", "SET statement_timeout = 0").await?;
     Ok(client)
+}
+
+/// Nothing was ever made in this database.
+async fn is_empty(bench: &Client) -> Result<bool, PrepareError> {
+    // Ids below are the server's own (FirstNormalObjectId).
+    let sql = "SELECT NOT EXISTS (SELECT oid FROM pg_catalog.pg_class WHERE oid >= 16384 \
+                            UNION ALL SELECT oid FROM pg_catalog.pg_namespace WHERE oid >= 16384 \
+                            UNION ALL SELECT oid FROM pg_catalog.pg_proc WHERE oid >= 16384 \
+                            UNION ALL SELECT oid FROM pg_catalog.pg_largeobject_metadata)";
+    let row =
+        bench.query_one(sql, &[]).await.map_err(|error| query_error("looking into an unmarked database", &error))?;
+    Ok(row.get(0))
 }
 
 async fn create(
