@@ -15,6 +15,8 @@ use crate::harness::{Database, INSTANCE, Operator, eventually, kubectl, kubectl_
 
 const NAMESPACE: &str = "howdah-system";
 const NAME: &str = "queries";
+/// Tables that are counted.
+const TABLES: usize = 20;
 
 #[tokio::test]
 async fn a_server_s_log_becomes_answers_that_do_not_pause() {
@@ -25,6 +27,7 @@ async fn a_server_s_log_becomes_answers_that_do_not_pause() {
         "spec": {
             "source": {"instanceRef": {"name": INSTANCE}},
             "targets": [{"name": "duration", "unit": "seconds", "bounds": ["5ms", "60ms"]}],
+            "explain": {"enabled": true, "secretRef": {"name": "shop-reader", "key": "uri"}},
             "training": {
                 "split": "Random", "folds": 2, "grid": {"maxDepth": [4], "eta": ["0.3"], "rounds": [20]},
                 "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
@@ -60,6 +63,15 @@ async fn a_server_s_log_becomes_answers_that_do_not_pause() {
     let class = |answer: &Value| answer["targets"][0]["class"].as_u64().unwrap();
     let p50 = |answer: &Value| answer["targets"][0]["p50"].as_f64().unwrap();
     assert!(class(&heavy) > class(&light) && p50(&heavy) > 5.0 * p50(&light), "{heavy}\n{light}");
+
+    // A table that no statement of the log has: only the server's plan tells which of the two is large.
+    let planned = async |table: &str| {
+        let answer = ask(&service, &format!("SELECT count(DISTINCT reverse(note)) FROM {table}")).await.unwrap();
+        assert_eq!(answer["targets"][0]["source"], "plan", "{answer}");
+        class(&answer)
+    };
+    let (small, large) = (planned("new_small").await, planned("new_large").await);
+    assert!(large > small, "{large} of the large table, {small} of the small one");
 
     // Another specification is another model: from one to the next every request is answered.
     let (asked, failed, stop) =
@@ -111,9 +123,15 @@ async fn write_a_log(database: &Database) {
         "log_destination = 'jsonlog'",
         "log_min_duration_statement = 0",
         "log_statement_stats = on",
+        "session_preload_libraries = 'auto_explain'",
     ] {
         database.sql(&format!("ALTER SYSTEM SET {setting}")).await;
     }
+    database.sql("ALTER DATABASE postgres SET auto_explain.log_min_duration = 0").await;
+    database.sql("ALTER DATABASE postgres SET auto_explain.log_format = 'json'").await;
+    database.sql("CREATE ROLE reader LOGIN PASSWORD 'reader'").await;
+    database.sql("GRANT pg_read_all_data TO reader").await;
+    database.secret("shop-reader", "uri", &database.uri("reader", "reader")).await;
     database.sql("GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO howdah").await;
     let namespace = database.namespace.as_str();
     kubectl(&["-n", namespace, "rollout", "restart", "statefulset/shop-postgres"]).await;
@@ -123,7 +141,19 @@ async fn write_a_log(database: &Database) {
         .await;
     database.sql("CREATE UNIQUE INDEX ON orders (id)").await;
     database.sql("ANALYZE orders").await;
-    let mut statements = String::new();
+    // Tables of two sizes whose names say nothing of it; how they are made is not in the log.
+    let tables = (0..TABLES).map(|number| (format!("t{number}"), number * 7 % 5 < 2));
+    let tables = tables.chain([("new_small".to_owned(), false), ("new_large".to_owned(), true)]);
+    let mut statements = "SET log_min_duration_statement = -1;\nSET auto_explain.log_min_duration = -1;\n".to_owned();
+    for (name, large) in tables {
+        let rows = if large { 60_000 } else { 10 };
+        let content = format!("SELECT g AS id, repeat(md5(g::text), 4) AS note FROM generate_series(1, {rows}) g");
+        statements += &format!("CREATE TABLE {name} AS {content};\nANALYZE {name};\n");
+    }
+    statements += "RESET log_min_duration_statement;\nRESET auto_explain.log_min_duration;\n";
+    for number in 0..4 * TABLES {
+        statements += &format!("SELECT count(DISTINCT reverse(note)) FROM t{};\n", number % TABLES);
+    }
     for number in 0..300 {
         statements += &format!("SELECT note FROM orders WHERE id = {};\n", number * 397 + 1);
         if number % 2 == 0 {

@@ -12,8 +12,9 @@ use howdah::cost::fetch::Explain;
 use howdah::cost::log::{Cost, Log, LogError, Reading, Statement};
 use howdah::cost::model::CostModel;
 use howdah::cost::train::train;
-use howdah::serve::cost::{Ask, Limits, Serving};
+use howdah::serve::cost::{Ask, Limits, Serving, rest};
 use server::{PASSWORD, Server};
+use tower::ServiceExt;
 
 const WITHIN: Duration = Duration::from_millis(500);
 
@@ -111,6 +112,15 @@ async fn a_plan_decides_where_the_text_is_in_doubt_and_nothing_is_run() {
     assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (100_000, 1));
     // The session goes on after refusals.
     assert!(asker.plan(large).await.unwrap().0 > 1000.0);
+
+    // What was asked for is counted.
+    let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
+    let response = rest::routes(planned.clone()).oneshot(request).await.unwrap();
+    let text = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    assert!(text.contains("howdah_cost_plans_total{result=\"planned\"} 2\n"), "{text}");
+    let failed = text.lines().find_map(|line| line.strip_prefix("howdah_cost_plans_total{result=\"failed\"} "));
+    assert!(failed.is_some_and(|count| count.parse::<u32>().unwrap() > 0), "{text}");
 
     // Texts of others are not planned with the rights of a superuser.
     let refused = Explain::new(server.uri("postgres", "postgres"), None, WITHIN);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Serving;
+use super::metrics::PlanResult;
 use crate::cost::answer::{Answer, Detail, Estimate, Predictor};
 
 /// A text up to here is answered on the spot: it takes less time (some ten microseconds for each kilobyte) than handing it
@@ -99,9 +100,16 @@ impl Serving {
         let until = tokio::time::Instant::now() + self.limits.timeout / 2;
         for place in doubtful {
             match tokio::time::timeout_at(until, planner.plan(&queries[place])).await {
-                Ok(Ok(plan)) => answers[place] = self.model.predict_planned(&queries[place], plan, &targets, detail),
-                Ok(Err(why)) => tracing::debug!(why, "a statement was not planned"),
+                Ok(Ok(plan)) => {
+                    self.metrics.planned(PlanResult::Planned);
+                    answers[place] = self.model.predict_planned(&queries[place], plan, &targets, detail);
+                }
+                Ok(Err(why)) => {
+                    self.metrics.planned(PlanResult::Failed);
+                    tracing::debug!(why, "a statement was not planned");
+                }
                 Err(_) => {
+                    self.metrics.planned(PlanResult::Late);
                     tracing::warn!("statements of a request were not planned in time: their text answers");
                     break;
                 }

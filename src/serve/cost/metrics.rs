@@ -15,6 +15,27 @@ type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 const SECONDS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0];
 const SHARES: [f64; 7] = [0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0];
 
+/// What came of a plan that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanResult {
+    /// The server gave it.
+    Planned,
+    /// The server refused the statement, or is away.
+    Failed,
+    /// The request could not wait for it any longer.
+    Late,
+}
+
+impl PlanResult {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Failed => "failed",
+            Self::Late => "late",
+        }
+    }
+}
+
 /// Metrics of one served model.
 #[derive(Debug)]
 pub struct ServingMetrics {
@@ -22,6 +43,7 @@ pub struct ServingMetrics {
     requests: Counters,
     seconds: Histograms,
     predictions: Counters,
+    plans: Counters,
     unknown: Histogram,
 }
 
@@ -34,7 +56,7 @@ impl ServingMetrics {
         let mut registry = Registry::with_labels(object.map(owned).into_iter().flatten());
         let requests = Counters::default();
         let seconds = Histograms::new_with_constructor(|| Histogram::new(SECONDS));
-        let predictions = Counters::default();
+        let (predictions, plans) = (Counters::default(), Counters::default());
         let unknown = Histogram::new(SHARES);
         let info = Gauges::default();
         info.get_or_create(&vec![("version", version.to_owned())]).set(1.0);
@@ -51,12 +73,17 @@ impl ServingMetrics {
             predictions.clone(),
         );
         registry.register(
+            "howdah_cost_plans",
+            "Statements that a server was asked to plan, by what came of it: planned, failed, late",
+            plans.clone(),
+        );
+        registry.register(
             "howdah_cost_unknown_token_share",
             "Share of a statement's tokens that the model has not seen",
             unknown.clone(),
         );
         registry.register("howdah_cost_model_info", "1, with the version of the model", info);
-        Self { registry, requests, seconds, predictions, unknown }
+        Self { registry, requests, seconds, predictions, plans, unknown }
     }
 
     /// A request ended. `route` is the path's pattern, not the path.
@@ -79,6 +106,11 @@ impl ServingMetrics {
                 self.predictions.get_or_create(&labels).inc();
             }
         }
+    }
+
+    /// A server was asked for a statement's plan.
+    pub fn planned(&self, result: PlanResult) {
+        self.plans.get_or_create(&vec![("result", result.word().to_owned())]).inc();
     }
 
     /// The metrics as text.
