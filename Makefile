@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo demo-down test setup build cluster cluster-down images install generate generated fmt clippy unit chart e2e e2e-faults clean
+.PHONY: help demo demo-down test setup build cluster cluster-down images install generate generated fmt clippy unit chart e2e e2e-faults fuzz clean
 
 # local: the one-node cluster of e2e/cluster, which needs root. current: the cluster of the present KUBECONFIG, which
 # pulls images from IMAGE_REGISTRY.
@@ -86,6 +86,15 @@ e2e: install
 
 e2e-faults: install ## Five real faults of a database, each found and named (a quarter of an hour; leave the machine alone)
 	$(call step,faults,. setup/cluster-env.sh && $(e2e) --ignored --nocapture faults,each failed test names itself above)
+
+# What cargo-fuzz passes, but for the sanitizers, which need a nightly compiler.
+coverage := -Cpasses=sancov-module -Ccodegen-units=1 -Cdebug-assertions -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+SECONDS_TO_FUZZ ?= 60
+
+fuzz: setup ## Feed the SQL reader whatever bytes find something new (SECONDS_TO_FUZZ=60)
+	$(call step,fuzz,cd fuzz && mkdir -p corpus/sqltext && RUSTFLAGS="$(coverage)" $(cargo) run --locked --release --target "$$(rustc -vV | sed -n "s/^host: //p")" --bin sqltext -- -max_total_time=$(SECONDS_TO_FUZZ) corpus/sqltext,the input that failed is named above)
 
 clean: ## Remove everything that was built (the local cluster first)
 	@[ -z "$(root)" ] || e2e/cluster/cluster down
