@@ -12,7 +12,7 @@ use super::space::Space;
 use crate::postgres::setting::{Context, Setting, Settings};
 use crate::postgres::units::unit_size;
 
-pub use readback::{Mismatch, file_errors, readback};
+pub use readback::{Mismatch, readback};
 
 /// The setting that follows `max_wal_size`.
 pub const MIN_WAL_SIZE: &str = "min_wal_size";

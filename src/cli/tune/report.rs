@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Finished, Session};
+use super::session::{Finished, Session};
 use crate::tuning::session::{Outcome, Record, Scores};
 
 pub fn write(path: &Path, session: &Session<'_>, finished: &Finished) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::postgres::setting::{FileSetting, Setting, Settings};
+use crate::postgres::setting::{Setting, Settings};
 use crate::tuning::measurement::Parameters;
 
 /// A value that isn't in effect, and why.
@@ -39,15 +39,6 @@ pub enum Mismatch {
         /// The value in effect; `None` where the server has no such setting.
         shown: Option<String>,
     },
-    /// The server can't apply a line of a configuration file.
-    FileError {
-        /// The setting.
-        name: String,
-        /// The file.
-        source_file: String,
-        /// The server's words.
-        error: String,
-    },
 }
 
 impl fmt::Display for Mismatch {
@@ -77,9 +68,6 @@ impl fmt::Display for Mismatch {
             }
             Self::Differs { name, wanted, shown: None } => {
                 write!(f, "{name} can't be {wanted}: the server has no such setting")
-            }
-            Self::FileError { name, source_file, error } => {
-                write!(f, "the server can't apply {name} in {source_file}: {error}")
             }
         }
     }
@@ -121,20 +109,6 @@ fn compare(name: &str, wanted: &str, setting: Option<&Setting>, expected_file: O
     } else {
         Mismatch::Differs { name, wanted, shown: Some(shown) }
     })
-}
-
-/// The lines of the configuration files that the server can't apply. It words a pending restart as an error too; that
-/// one is left to [`readback`], which names it with its values.
-pub fn file_errors(files: &[FileSetting], settings: &Settings) -> Vec<Mismatch> {
-    let pending = |line: &FileSetting| settings.get(&line.name).is_some_and(|setting| setting.pending_restart);
-    let errors = files.iter().filter(|line| !pending(line)).filter_map(|line| Some((line, line.error.clone()?)));
-    errors
-        .map(|(line, error)| Mismatch::FileError {
-            name: line.name.clone(),
-            source_file: line.source_file.clone(),
-            error,
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -190,23 +164,5 @@ mod tests {
         assert!(said("configuration file", Some(OURS), false).contains("has not read"));
         assert!(said("default", None, false).contains("has not read"));
         assert!(said("configuration file", Some(OURS), true).contains("waits for a restart"));
-    }
-
-    #[test]
-    fn a_pending_restart_is_no_error_of_the_file() {
-        let line = |name: &str| FileSetting {
-            source_file: OURS.into(),
-            name: name.into(),
-            error: Some("setting could not be applied".into()),
-            ..FileSetting::default()
-        };
-        let mut settings = settings();
-        settings.get_mut("shared_buffers").unwrap().pending_restart = true;
-        let found = file_errors(&[line("shared_buffers"), line("work_mem"), FileSetting::default()], &settings);
-        assert_eq!(found.len(), 1);
-        assert_eq!(
-            found[0].to_string(),
-            "the server can't apply work_mem in /etc/postgresql/howdah.conf: setting could not be applied"
-        );
     }
 }
