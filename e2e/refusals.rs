@@ -32,6 +32,7 @@ async fn bad_input_is_named_and_recovered_from() {
     assert_eq!(database.key().await, None);
     database.expect_settings(&settings).await;
     assert_eq!(database.pod().await, pod);
+    in_recovery(&database).await;
     database.end().await;
 }
 
@@ -233,6 +234,21 @@ async fn alter_system(database: &Database) {
     assert!(value != "4MB" && file.ends_with("postgresql.auto.conf"), "{value} from {file}");
     database.delete_tuning(name, 60).await;
     assert_eq!(database.setting("work_mem").await, ("4MB".to_owned(), String::new()));
+}
+
+/// A standby can't be tuned. Promoted, it can.
+async fn in_recovery(database: &Database) {
+    let namespace = database.namespace.as_str();
+    let signal = format!("{}/standby.signal", database.sql("SHOW data_directory").await.trim());
+    kubectl(&["-n", namespace, "exec", "shop-postgres-0", "-c", "postgres", "--", "touch", &signal]).await;
+    kubectl(&["-n", namespace, "rollout", "restart", "statefulset/shop-postgres"]).await;
+    kubectl(&["-n", namespace, "rollout", "status", "statefulset/shop-postgres", "--timeout=120s"]).await;
+    let message = database.instance_until(INSTANCE, instance::Reason::InRecovery, LOOKED_AT_AGAIN).await;
+    assert!(message.contains("name the primary in the connection URI"), "{message}");
+    let told = told(database, &sleeping("standby"), Reason::InstanceNotReady).await;
+    assert!(told.contains("InRecovery"), "{told}");
+    database.sql("SELECT pg_promote()").await;
+    database.instance_until(INSTANCE, instance::Reason::Ready, LOOKED_AT_AGAIN).await;
 }
 
 async fn failing_benchmark(database: &Database) {
