@@ -26,6 +26,7 @@ use howdah::world::pgbench::database::{DATABASE, PrepareError};
 use howdah::world::postgres::log_files::{self, LogFileError};
 use howdah::world::postgres::rights::{Needs, rights};
 use howdah::world::postgres::server::{file_settings, server_facts, settings};
+use howdah::world::postgres::statements::statements;
 use howdah::world::postgres::{configuration, connect, container, statistics};
 use server::{PASSWORD, Server};
 
@@ -303,6 +304,31 @@ async fn the_container_is_seen_where_there_is_one() {
 }
 
 #[tokio::test]
+async fn what_a_server_counted_of_its_statements_is_read() {
+    let server = Server::start("shared_preload_libraries = 'pg_stat_statements'");
+    let superuser = server.superuser().await;
+    superuser
+        .batch_execute(&format!(
+            "CREATE ROLE howdah LOGIN PASSWORD '{}'; GRANT pg_monitor TO howdah; CREATE SCHEMA \"else\"",
+            PASSWORD.replace('\'', "''")
+        ))
+        .await
+        .unwrap();
+    let client = connect(&server.uri("howdah", "postgres"), None, DEADLINE).await.unwrap();
+    assert_eq!(statements(&client).await.unwrap(), [], "the extension is not installed");
+    superuser.batch_execute("CREATE EXTENSION pg_stat_statements SCHEMA \"else\"").await.unwrap();
+    for seconds in ["0.01", "0.05"] {
+        superuser.batch_execute(&format!("SELECT pg_sleep({seconds}) AS nap")).await.unwrap();
+    }
+    client.batch_execute("SELECT 'our own'").await.unwrap();
+    let counted = statements(&client).await.unwrap();
+    assert!(counted.iter().all(|statement| !statement.query.contains("SELECT $1")), "{counted:?}");
+    let nap = counted.iter().find(|statement| statement.query == "SELECT pg_sleep($1) AS nap").expect("it is counted");
+    assert_eq!((nap.calls, nap.spilled_bytes), (2, 0.0));
+    assert!(nap.least_seconds >= 0.01 && nap.most_seconds >= 0.05 && nap.least_seconds < nap.mean_seconds, "{nap:?}");
+}
+
+#[tokio::test]
 async fn counters_are_finite_and_only_grow() {
     let server = Server::start("");
     let client = server.superuser().await;
@@ -466,8 +492,29 @@ async fn a_measurement_that_is_dropped_takes_pgbench_with_it() {
 async fn a_database_that_is_not_ours_is_left_alone() {
     let server = Server::start("");
     let client = server.superuser().await;
+    let uri = server.uri("postgres", "postgres");
+    let refused = async || {
+        let refused = measure(&uri, None, &request(), |_| {}).await.unwrap_err();
+        assert!(matches!(refused, MeasureError::Prepare(PrepareError::Foreign)), "{refused}");
+        assert!(refused.to_string().contains("was not made by Howdah"), "{refused}");
+    };
     client.batch_execute(&format!("CREATE DATABASE {DATABASE}")).await.unwrap();
-    let refused = measure(&server.uri("postgres", "postgres"), None, &request(), |_| {}).await.unwrap_err();
-    assert!(matches!(refused, MeasureError::Prepare(PrepareError::Foreign)), "{refused}");
-    assert!(refused.to_string().contains("was not made by Howdah"), "{refused}");
+    client.batch_execute(&format!("COMMENT ON DATABASE {DATABASE} IS 'mine'")).await.unwrap();
+    refused().await;
+    client.batch_execute(&format!("COMMENT ON DATABASE {DATABASE} IS NULL")).await.unwrap();
+    let theirs = server.uri("postgres", DATABASE);
+    let theirs = connect(&theirs, None, DEADLINE).await.unwrap();
+    theirs.batch_execute("CREATE TABLE kept ()").await.unwrap();
+    refused().await;
+    theirs.batch_execute("DROP TABLE kept").await.unwrap();
+    client.batch_execute(&format!("CREATE ROLE other; ALTER DATABASE {DATABASE} OWNER TO other")).await.unwrap();
+    refused().await;
+}
+
+/// A benchmark that dies between making its database and marking it leaves an empty one.
+#[tokio::test]
+async fn an_unmarked_empty_database_of_our_role_is_made_anew() {
+    let server = Server::start("");
+    server.superuser().await.batch_execute(&format!("CREATE DATABASE {DATABASE}")).await.unwrap();
+    measure(&server.uri("postgres", "postgres"), None, &request(), |_| {}).await.unwrap();
 }

@@ -178,6 +178,7 @@ pub fn status(report: &Report, name: &str, spec_hash: &str, at: &Time) -> CostMo
         log: LogStatus {
             statements: whole(report.log.statements),
             fingerprints: rows(report.log.fingerprints),
+            counted_fingerprints: rows(report.log.counted_fingerprints),
             rejected: report.log.rejected.iter().map(|(reason, count)| (reason.clone(), whole(*count))).collect(),
             samples: report.log.samples.clone(),
             from: report.log.window.map(|(from, _)| time(from)),

@@ -5,5 +5,9 @@ pub mod error;
 pub mod quote;
 pub mod server;
 pub mod setting;
+pub mod statistics;
 pub mod units;
 pub mod uri;
+
+/// How our sessions name themselves: this, or this with a hyphen and a part behind.
+pub const APPLICATION: &str = "howdah";

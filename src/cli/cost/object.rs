@@ -18,7 +18,7 @@ use crate::cost::crd::{DriftStatus, QueryCostModel};
 use crate::cost::evaluation::html;
 use crate::cost::evaluation::report::Report;
 use crate::cost::facts::Trouble;
-use crate::cost::fetch::{open, store_model, stored_model};
+use crate::cost::fetch::{open, statistics, store_model, stored_model};
 use crate::cost::grants::Grants;
 use crate::cost::log::Log;
 use crate::cost::model::CostModel;
@@ -102,6 +102,11 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
     ));
     let directory = tempfile::tempdir().context("there is no room for the log").map_err(|error| broken(&error))?;
     let log = Arc::new(open(&client, &model, &arguments.query_logs, directory.path()).await?);
+    // The log is what is learnt from; without this beside it the model is only less complete.
+    let counted = statistics(&client, &model).await.unwrap_or_else(|Trouble { message, .. }| {
+        eprintln!("howdah cost train-object: nothing is known beside the log: {message}");
+        Vec::new()
+    });
     let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
     let specs = training::targets(&model.spec).map_err(invalid)?;
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
@@ -123,9 +128,11 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
         let drift = served.and_then(|(name, served, to)| drift(&*log, &name, &served, to));
         Ok::<(Trained, Option<DriftStatus>), TrainError>((trained, drift))
     });
-    let (trained, drift) = computed.await.map_err(|gone| broken(&gone.into()))?.map_err(|error| untrained(&error))?;
+    let computed = computed.await.map_err(|gone| broken(&gone.into()))?;
+    let (mut trained, drift) = computed.map_err(|error| untrained(&error))?;
     telling.abort();
-    let report = Report::of(&trained);
+    let priors = trained.model.add_priors(&counted);
+    let report = Report::of(&trained).with_priors(priors);
     println!("{}", report.table());
     let path = path(&arguments.model_name);
     let json = serde_json::to_vec(&report).map_err(|error| broken(&error.into()))?;

@@ -71,6 +71,9 @@ pub struct LogStatus {
     pub statements: i64,
     /// Distinct fingerprints.
     pub fingerprints: i64,
+    /// Fingerprints beside those that are known from the server's `pg_stat_statements`.
+    #[serde(default)]
+    pub counted_fingerprints: i64,
     /// Rows that are no statements, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, i64>,

@@ -44,6 +44,9 @@ pub struct LogReport {
     pub read_as_words: f64,
     /// Distinct fingerprints.
     pub fingerprints: usize,
+    /// Fingerprints beside those, of which the server has counted what they cost.
+    #[serde(default)]
+    pub counted_fingerprints: usize,
     /// Oldest and newest time, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<(i64, i64)>,
@@ -116,12 +119,20 @@ impl Report {
                 truncated: reading.truncated,
                 read_as_words: trained.fell_back,
                 fingerprints: trained.model.known.len(),
+                counted_fingerprints: 0,
                 window: trained.window,
             },
             targets: trained.model.infos.clone(),
             splits: splits.collect(),
             missing_splits: trained.evaluation.missing.iter().cloned().collect(),
         }
+    }
+
+    /// The same where the model has learnt beside the log what a server had counted of so many fingerprints.
+    #[must_use]
+    pub fn with_priors(mut self, fingerprints: usize) -> Self {
+        self.log.counted_fingerprints = fingerprints;
+        self
     }
 
     /// The table for people: accuracies by split and method, with the heavy class beside.

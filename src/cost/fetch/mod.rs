@@ -16,7 +16,7 @@ use super::log::{Log, LogError, Reading, Statement};
 use super::reading::{Collector, Columns, Format, csv, json, parquet, postgres};
 
 pub use plan::Explain;
-pub use source::open;
+pub use source::{open, statistics};
 pub use store::{store_model, stored_model};
 
 /// Files that make up one log, in their order.

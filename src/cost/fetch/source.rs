@@ -17,8 +17,11 @@ use crate::duration;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
 use crate::postgres::error::QueryError;
+use crate::postgres::statistics::StatementStatistics;
 use crate::world::kubernetes::secret;
+use crate::world::postgres;
 use crate::world::postgres::log_files::{self, LogFile, LogFileError};
+use crate::world::postgres::statements::statements;
 use crate::world::store::Store;
 
 /// Bytes of a server's log that are read at the most, the newest.
@@ -149,13 +152,20 @@ fn within(root: &Path, path: &Path) -> Result<PathBuf, Trouble> {
     Ok(path.to_owned())
 }
 
-/// Reads the server's newest logs of the format that has the most of them, the oldest first.
-async fn bring_server_log(
-    client: &Client,
-    model: &QueryCostModel,
-    instance: &str,
-    directory: &Path,
-) -> Result<(Vec<PathBuf>, Format), Trouble> {
+/// What the source's server has counted of statements, beside what its log has of them; empty where there is no server, or
+/// it does not count (`pg_stat_statements`).
+///
+/// # Errors
+/// It does not say.
+pub async fn statistics(client: &Client, model: &QueryCostModel) -> Result<Vec<StatementStatistics>, Trouble> {
+    let Some(instance) = &model.spec.source.instance_ref else { return Ok(Vec::new()) };
+    let server = connected(client, model, &instance.name).await?;
+    let counted = statements(&server).await;
+    counted.map_err(|error| Trouble::new(Reason::SourceUnreadable, error.to_string()))
+}
+
+/// A connection to the server of an instance.
+async fn connected(client: &Client, model: &QueryCostModel, instance: &str) -> Result<postgres::Client, Trouble> {
     let namespace = model.namespace().unwrap_or_default();
     let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
     let instances: Api<PostgresInstance> = Api::namespaced(client.clone(), &namespace);
@@ -164,6 +174,18 @@ async fn bring_server_log(
         || Trouble::new(Reason::InstanceMissing, format!("there is no PostgresInstance {namespace}/{instance}"));
     let found = found.ok_or_else(missing)?;
     let (server, _) = instance::observe::open(client, &found).await.map_err(|error| unreadable(error.message))?;
+    Ok(server)
+}
+
+/// Reads the server's newest logs of the format that has the most of them, the oldest first.
+async fn bring_server_log(
+    client: &Client,
+    model: &QueryCostModel,
+    instance: &str,
+    directory: &Path,
+) -> Result<(Vec<PathBuf>, Format), Trouble> {
+    let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
+    let server = connected(client, model, instance).await?;
     let listed = log_files::list(&server).await.map_err(|error| told(&error))?;
     let window = duration::seconds(&model.spec.source.window) as f64 + CLOCKS_SECONDS;
     let (files, format) = chosen(&listed, window).map_err(unreadable)?;

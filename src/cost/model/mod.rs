@@ -3,6 +3,7 @@
 mod artefact;
 mod nearest;
 mod predict;
+mod priors;
 pub mod vocabulary;
 
 use std::collections::HashMap;

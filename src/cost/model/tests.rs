@@ -3,6 +3,7 @@ use crate::cost::answer::Detail;
 use crate::cost::classes::{TargetSpec, parse_bounds};
 use crate::cost::replay::Replay;
 use crate::cost::train::{Candidate, Options, train};
+use crate::postgres::statistics::StatementStatistics;
 
 fn files() -> Files {
     let bounds = parse_bounds("cpu", ["30", "1800"]).unwrap();
@@ -79,4 +80,52 @@ fn plans_speak_only_where_the_text_is_in_doubt() {
     let plain = model.judge("select count(*) from tweets f", None);
     let planned = model.judge("select count(*) from tweets f", Some((1e9, 1e9)));
     assert_eq!(plain, planned, "this model knows no plans");
+}
+
+/// A model of PostgreSQL's targets, whose history answers from the second time on.
+fn of_a_server() -> CostModel {
+    let mut model = CostModel::load(&files()).unwrap();
+    for (target, name) in model.targets.iter_mut().zip(["duration", "spill"]) {
+        target.info.name = name.into();
+        target.history.rule.fingerprint = crate::cost::history::Least { count: Some(2), share: 0.9 };
+    }
+    model
+}
+
+#[test]
+fn what_a_server_counted_answers_where_it_is_of_one_class() {
+    let mut model = of_a_server();
+    let counted = |query: &str, calls, seconds: [f64; 3], spilled_bytes| {
+        let [least_seconds, mean_seconds, most_seconds] = seconds;
+        StatementStatistics { query: query.into(), calls, least_seconds, mean_seconds, most_seconds, spilled_bytes }
+    };
+    let before = model.version.clone();
+    let learnt = model.add_priors(&[
+        counted("SELECT a FROM only_counted WHERE b = $1", 9, [40.0, 50.0, 90.0], 0.0),
+        counted("SELECT a FROM of_both_classes WHERE b = $1", 9, [1.0, 20.0, 90.0], 8192.0),
+        counted("SELECT a FROM in_two_parts WHERE b = $1", 5, [1.0, 2.0, 3.0], 8192.0),
+        counted("SELECT a FROM in_two_parts WHERE b IN ($1, $2)", 5, [1.0, 2.0, 3.0], 8192.0),
+        counted("select a from in_two_parts where b = $1", 15, [2000.0, 2000.0, 2000.0], 0.0),
+    ]);
+    // The last two parts of a fingerprint lie in two classes, and what one of them spilled is not known.
+    assert_eq!(learnt, 2);
+    assert_ne!(model.version, before);
+    let told = |query: &str| {
+        let targets = model.answer(query, None, &[], Detail::default()).targets;
+        targets.into_iter().map(|target| (target.source, target.class, target.p50)).collect::<Vec<_>>()
+    };
+    let known = told("select a from only_counted where b = 42");
+    assert_eq!(known[0], (Source::History, 1, 50.0));
+    assert_eq!((known[1].0, known[1].2), (Source::History, 0.0));
+    for query in ["select a from of_both_classes where b = 1", "select a from in_two_parts where b = 1"] {
+        assert!(told(query).iter().all(|(source, ..)| *source != Source::History), "{:?}", told(query));
+    }
+
+    // What the log says is not overruled.
+    let known = model.known.values().next().unwrap().statement.clone();
+    let history = model.targets[0].history.clone();
+    assert_eq!(model.add_priors(&[counted(&known, 99, [1.0, 1.0, 1.0], 0.0)]), 0);
+    assert_eq!(model.targets[0].history, history);
+    let loaded = CostModel::load(&model.save()).unwrap();
+    assert_eq!((&loaded.version, &loaded.targets[0].history), (&model.version, &history));
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::json::Lines;
 use super::{Collector, is_cut, time_ms};
 use crate::cost::log::{Cost, LogError, Rejection, Statement};
+use crate::postgres::APPLICATION;
 
 /// What PostgreSQL's logs tell of a statement: the targets that a model may have.
 pub const TARGETS: [&str; 3] = ["duration", "cpu", "spill"];
@@ -33,6 +34,15 @@ struct Line {
     detail: String,
     #[serde(default)]
     statement: String,
+    #[serde(default, rename = "application_name")]
+    application: String,
+}
+
+impl Line {
+    /// A session of ours: what looks at the server, reads this very log, or runs a trial. It is nobody's query.
+    fn is_own(&self) -> bool {
+        self.application.strip_prefix(APPLICATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
 }
 
 /// Reads a csvlog of PostgreSQL 9.0 or newer (23 to 26 columns).
@@ -65,10 +75,12 @@ pub fn read_csv(input: impl Read, targets: &[String], weight: f32, into: &mut Co
             continue;
         }
         let text = |at: usize| std::str::from_utf8(record.get(at).unwrap_or_default()).map(str::to_owned);
+        // An application may have named itself in any bytes.
+        let application = String::from_utf8_lossy(record.get(22).unwrap_or_default()).into_owned();
         let fields = [0, 5, 8, 12, 13, 14, 19].map(text);
         match fields {
             [Ok(time), Ok(session), Ok(session_start), Ok(state), Ok(message), Ok(detail), Ok(statement)] => {
-                let line = Line { time, session, session_start, state, message, detail, statement };
+                let line = Line { time, session, session_start, state, message, detail, statement, application };
                 sessions.take(row, line, into);
             }
             _ => into.reject(row, Rejection::NotUtf8, &String::from_utf8_lossy(record.get(13).unwrap_or_default())),
@@ -151,6 +163,9 @@ impl Sessions {
     }
 
     fn take(&mut self, row: u64, line: Line, into: &mut Collector<'_>) {
+        if line.is_own() {
+            return;
+        }
         let time_ms = time_ms(&line.time);
         if self.by_name.len() >= SESSIONS && !self.by_name.contains_key(&line.session) {
             let oldest = self.by_name.iter().min_by_key(|(_, session)| session.last_ms).map(|(name, _)| name.clone());

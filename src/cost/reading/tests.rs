@@ -77,6 +77,31 @@ fn a_table_loses_only_the_rows_that_are_wrong() {
 }
 
 #[test]
+fn our_own_sessions_are_nobody_s_queries() {
+    let line = |application: &str| {
+        format!(
+            "{{\"timestamp\": \"2026-01-31 12:00:00.000 UTC\", \"session_id\": \"{application}\", \"application_name\": \
+             \"{application}\", \"message\": \"duration: 2.5 ms  statement: select '{application}'\"}}\n"
+        )
+    };
+    let text = ["howdah", "psql", "howdah-benchmark", "howdahs", ""].map(line).concat();
+    let (statements, reading) = server(text.as_bytes(), true).unwrap();
+    let queries: Vec<&str> = statements.iter().map(|statement| statement.query.as_str()).collect();
+    assert_eq!(queries, ["select 'psql'", "select 'howdahs'", "select ''"]);
+    assert_eq!(reading.statements, 3);
+
+    let record = |application: &str| {
+        format!(
+            "2026-01-31 12:00:00.000 UTC,,,1,,{application},1,,,,0,LOG,00000,\"duration: 2.5 ms  statement: select \
+             '{application}'\",,,,,,,,,{application},\"client backend\"\n"
+        )
+    };
+    let (statements, _) = server(["howdah", "psql"].map(record).concat().as_bytes(), false).unwrap();
+    assert_eq!(statements.len(), 1);
+    assert_eq!(statements[0].query, "select 'psql'");
+}
+
+#[test]
 fn what_is_missing_is_named_with_what_is_there() {
     let error = table(b"at,query,seconds,state\n2026-01-31,select 1,0.5,\n").unwrap_err();
     assert_eq!(error, "log has no column \"cpu\": it has at, query, seconds, state; numbers are in seconds");

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::postgres::APPLICATION;
 use crate::postgres::uri::Uri;
 
 pub mod database;
@@ -75,7 +76,7 @@ impl Program {
         for name in inherited.filter(|name| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }
-        command.envs(uri.environment()).env("PGAPPNAME", "howdah-benchmark");
+        command.envs(uri.environment()).env("PGAPPNAME", format!("{APPLICATION}-benchmark"));
         if let Some(ca) = ca {
             let path = scratch.path().join("ca.crt");
             std::fs::write(&path, ca).map_err(PgbenchError::io("writing the CA certificate for pgbench"))?;

@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
 use tokio_postgres::{Config, config};
 
+use crate::postgres::APPLICATION;
 use crate::postgres::error::{ConnectError, QueryError};
 use crate::postgres::uri::{SslMode, Uri};
 
@@ -20,6 +21,7 @@ pub mod explain;
 pub mod log_files;
 pub mod rights;
 pub mod server;
+pub mod statements;
 pub mod statistics;
 mod tls;
 
@@ -85,7 +87,7 @@ where
     T::Stream: Send + 'static,
 {
     let mut config = Config::new();
-    config.user(&uri.user).dbname(&uri.database).application_name("howdah").ssl_mode(mode);
+    config.user(&uri.user).dbname(&uri.database).application_name(APPLICATION).ssl_mode(mode);
     if let Some(password) = &uri.password {
         config.password(password);
     }
