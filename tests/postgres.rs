@@ -309,7 +309,8 @@ async fn what_a_server_counted_of_its_statements_is_read() {
     let superuser = server.superuser().await;
     superuser
         .batch_execute(&format!(
-            "CREATE ROLE howdah LOGIN PASSWORD '{}'; GRANT pg_monitor TO howdah; CREATE SCHEMA \"else\"",
+            "CREATE ROLE howdah LOGIN PASSWORD '{}'; GRANT pg_monitor TO howdah; CREATE SCHEMA \"else\"; \
+             GRANT USAGE ON SCHEMA \"else\" TO howdah",
             PASSWORD.replace('\'', "''")
         ))
         .await
