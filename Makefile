@@ -94,8 +94,8 @@ coverage := -Cpasses=sancov-module -Ccodegen-units=1 -Cdebug-assertions -Cllvm-a
 SECONDS_TO_FUZZ ?= 60
 
 fuzz: setup ## Feed the SQL reader whatever bytes find something new (SECONDS_TO_FUZZ=60)
-	$(call step,fuzz,cd fuzz && mkdir -p corpus/sqltext && RUSTFLAGS="$(coverage)" $(cargo) run --locked --release --target "$$(rustc -vV | sed -n "s/^host: //p")" --bin sqltext -- -max_total_time=$(SECONDS_TO_FUZZ) corpus/sqltext,the input that failed is named above)
+	$(call step,fuzz,cd fuzz && mkdir -p corpus/sqltext artifacts && RUSTFLAGS="$(coverage)" $(cargo) run --locked --release --target "$$(rustc -vV | sed -n "s/^host: //p")" --bin sqltext -- -max_total_time=$(SECONDS_TO_FUZZ) -artifact_prefix=artifacts/ corpus/sqltext,the input that failed is named above)
 
 clean: ## Remove everything that was built (the local cluster first)
 	@[ -z "$(root)" ] || e2e/cluster/cluster down
-	rm -rf target .native
+	rm -rf target fuzz/target .native

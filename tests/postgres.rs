@@ -327,6 +327,7 @@ async fn what_a_server_counted_of_its_statements_is_read() {
     let nap = counted.iter().find(|statement| statement.query == "SELECT pg_sleep($1) AS nap").expect("it is counted");
     assert_eq!((nap.calls, nap.spilled_bytes), (2, 0.0));
     assert!(nap.least_seconds >= 0.01 && nap.most_seconds >= 0.05 && nap.least_seconds < nap.mean_seconds, "{nap:?}");
+    assert!(nap.deviation_seconds > 0.01, "{nap:?}");
 }
 
 #[tokio::test]
@@ -507,9 +508,20 @@ async fn a_database_that_is_not_ours_is_left_alone() {
     let theirs = connect(&theirs, None, DEADLINE).await.unwrap();
     theirs.batch_execute("CREATE TABLE kept ()").await.unwrap();
     refused().await;
-    theirs.batch_execute("DROP TABLE kept").await.unwrap();
+    theirs.batch_execute("DROP TABLE kept; CREATE TYPE mood AS ENUM ('low')").await.unwrap();
+    refused().await;
+    theirs.batch_execute("DROP TYPE mood").await.unwrap();
+    client.batch_execute(&format!("ALTER DATABASE {DATABASE} SET work_mem = '8MB'")).await.unwrap();
+    refused().await;
+    client.batch_execute(&format!("ALTER DATABASE {DATABASE} RESET ALL")).await.unwrap();
     client.batch_execute(&format!("CREATE ROLE other; ALTER DATABASE {DATABASE} OWNER TO other")).await.unwrap();
     refused().await;
+    // It was made for a role that can't make one again.
+    let poor = format!("CREATE ROLE poor LOGIN PASSWORD '{}'", PASSWORD.replace('\'', "''"));
+    client.batch_execute(&poor).await.unwrap();
+    client.batch_execute(&format!("ALTER DATABASE {DATABASE} OWNER TO poor")).await.unwrap();
+    let error = measure(&server.uri("poor", "postgres"), None, &request(), |_| {}).await.unwrap_err();
+    assert!(matches!(error, MeasureError::Prepare(PrepareError::Foreign)), "{error}");
 }
 
 /// A benchmark that dies between making its database and marking it leaves an empty one.

@@ -13,6 +13,8 @@ pub struct StatementStatistics {
     pub mean_seconds: f64,
     /// Its longest.
     pub most_seconds: f64,
+    /// Their standard deviation.
+    pub deviation_seconds: f64,
     /// Temporary files of all executions.
     pub spilled_bytes: f64,
 }

@@ -1,6 +1,7 @@
 //! What a server has counted of statements that the log does not have.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 
 use super::CostModel;
 use crate::cost::classes::class_of;
@@ -8,13 +9,19 @@ use crate::cost::history::Record;
 use crate::cost::sqltext::features::Text;
 use crate::postgres::statistics::StatementStatistics;
 
-/// What is known of all executions of a fingerprint: their number, and the least, mean and highest cost.
-#[derive(Clone, Copy)]
+/// Standard deviations from the mean to the two costs beside it: of three costs so far apart, the 90th percentile is that of
+/// a normal distribution (1.28).
+const APART: f64 = 1.6;
+
+/// What is known of all executions of a fingerprint.
+#[derive(Clone, Copy, Default)]
 struct Spread {
     calls: u64,
     least: f64,
-    mean: f64,
     most: f64,
+    mean: f64,
+    /// Mean of the squares.
+    square: f64,
 }
 
 impl Spread {
@@ -22,11 +29,26 @@ impl Spread {
     fn and(self, other: Self) -> Self {
         let calls = self.calls + other.calls;
         let share = other.calls as f64 / calls.max(1) as f64;
+        let between = |own: f64, other: f64| own + share * (other - own);
         Self {
             calls,
             least: self.least.min(other.least),
-            mean: self.mean + share * (other.mean - self.mean),
             most: self.most.max(other.most),
+            mean: between(self.mean, other.mean),
+            square: between(self.square, other.square),
+        }
+    }
+
+    /// A record of so many costs, all in one class.
+    fn record(self, class: usize, classes: usize) -> Record {
+        let apart = APART * (self.square - self.mean.powi(2)).max(0.0).sqrt();
+        let costs = [(self.mean - apart).max(self.least), self.mean, (self.mean + apart).min(self.most)];
+        let mut weights = vec![0.0; classes];
+        weights[class] = self.calls as f32;
+        Record {
+            count: u32::try_from(self.calls).unwrap_or(u32::MAX),
+            classes: weights,
+            recent: costs.map(|cost| cost as f32).to_vec(),
         }
     }
 }
@@ -47,17 +69,14 @@ impl CostModel {
                 spreads.entry(*fingerprint).and_modify(both).or_insert(spread);
             }
             for (fingerprint, spread) in spreads {
-                let Some(Spread { calls, least, mean, most }) = spread else { continue };
-                let class = class_of(&target.info.bounds, least);
-                if class != class_of(&target.info.bounds, most) {
-                    continue;
+                let Some(spread) = spread else { continue };
+                let class = class_of(&target.info.bounds, spread.least);
+                if class == class_of(&target.info.bounds, spread.most)
+                    && let Entry::Vacant(place) = target.history.fingerprints.entry(fingerprint)
+                {
+                    place.insert(spread.record(class, target.info.labels.len()));
+                    learnt.insert(fingerprint);
                 }
-                let mut record = Record { count: u32::try_from(calls).unwrap_or(u32::MAX), ..Record::default() };
-                record.classes = vec![0.0; target.info.labels.len()];
-                record.classes[class] = calls as f32;
-                record.recent = [least, mean, most].map(|cost| cost as f32).to_vec();
-                target.history.fingerprints.insert(fingerprint, record);
-                learnt.insert(fingerprint);
             }
         }
         if !learnt.is_empty() {
@@ -67,12 +86,19 @@ impl CostModel {
     }
 }
 
-/// What the server's counts say of a target of PostgreSQL's logs.
+/// What the server's counts say of a target of PostgreSQL's logs. Of temporary files it is known that there were none, not
+/// how they lie around their mean.
 fn spread(target: &str, statement: &StatementStatistics) -> Option<Spread> {
-    let &StatementStatistics { calls, least_seconds: least, mean_seconds: mean, most_seconds: most, .. } = statement;
+    let calls = statement.calls;
     match target {
-        "duration" => Some(Spread { calls, least, mean, most }),
-        "spill" => (statement.spilled_bytes == 0.0).then_some(Spread { calls, least: 0.0, mean: 0.0, most: 0.0 }),
+        "duration" => Some(Spread {
+            calls,
+            least: statement.least_seconds,
+            most: statement.most_seconds,
+            mean: statement.mean_seconds,
+            square: statement.mean_seconds.powi(2) + statement.deviation_seconds.powi(2),
+        }),
+        "spill" => (statement.spilled_bytes == 0.0).then_some(Spread { calls, ..Spread::default() }),
         _ => None,
     }
 }

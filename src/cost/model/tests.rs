@@ -97,7 +97,15 @@ fn what_a_server_counted_answers_where_it_is_of_one_class() {
     let mut model = of_a_server();
     let counted = |query: &str, calls, seconds: [f64; 3], spilled_bytes| {
         let [least_seconds, mean_seconds, most_seconds] = seconds;
-        StatementStatistics { query: query.into(), calls, least_seconds, mean_seconds, most_seconds, spilled_bytes }
+        StatementStatistics {
+            query: query.into(),
+            calls,
+            least_seconds,
+            mean_seconds,
+            most_seconds,
+            deviation_seconds: 5.0,
+            spilled_bytes,
+        }
     };
     let before = model.version.clone();
     let learnt = model.add_priors(&[
@@ -112,11 +120,12 @@ fn what_a_server_counted_answers_where_it_is_of_one_class() {
     assert_ne!(model.version, before);
     let told = |query: &str| {
         let targets = model.answer(query, None, &[], Detail::default()).targets;
-        targets.into_iter().map(|target| (target.source, target.class, target.p50)).collect::<Vec<_>>()
+        targets.into_iter().map(|target| (target.source, target.class, target.p50, target.p90)).collect::<Vec<_>>()
     };
     let known = told("select a from only_counted where b = 42");
-    assert_eq!(known[0], (Source::History, 1, 50.0));
-    assert_eq!((known[1].0, known[1].2), (Source::History, 0.0));
+    assert_eq!((known[0].0, known[0].1, known[0].2), (Source::History, 1, 50.0));
+    assert!((known[0].3 - 56.4).abs() < 0.01, "{known:?}");
+    assert_eq!((known[1].0, known[1].3), (Source::History, 0.0));
     for query in ["select a from of_both_classes where b = 1", "select a from in_two_parts where b = 1"] {
         assert!(told(query).iter().all(|(source, ..)| *source != Source::History), "{:?}", told(query));
     }

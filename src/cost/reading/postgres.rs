@@ -75,11 +75,18 @@ pub fn read_csv(input: impl Read, targets: &[String], weight: f32, into: &mut Co
             continue;
         }
         let text = |at: usize| std::str::from_utf8(record.get(at).unwrap_or_default()).map(str::to_owned);
-        // An application may have named itself in any bytes.
-        let application = String::from_utf8_lossy(record.get(22).unwrap_or_default()).into_owned();
-        let fields = [0, 5, 8, 12, 13, 14, 19].map(text);
+        let fields = [0, 5, 8, 12, 13, 14, 19, 22].map(text);
         match fields {
-            [Ok(time), Ok(session), Ok(session_start), Ok(state), Ok(message), Ok(detail), Ok(statement)] => {
+            [
+                Ok(time),
+                Ok(session),
+                Ok(session_start),
+                Ok(state),
+                Ok(message),
+                Ok(detail),
+                Ok(statement),
+                Ok(application),
+            ] => {
                 let line = Line { time, session, session_start, state, message, detail, statement, application };
                 sessions.take(row, line, into);
             }

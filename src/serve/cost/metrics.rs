@@ -15,12 +15,12 @@ type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 const SECONDS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0];
 const SHARES: [f64; 7] = [0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0];
 
-/// What came of a plan that was asked for.
+/// What came of a plan that was wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanResult {
     /// The server gave it.
     Planned,
-    /// The server refused the statement, or is away.
+    /// The server refused the statement, is busy with others, or away.
     Failed,
     /// The request could not wait for it any longer.
     Late,
@@ -74,7 +74,7 @@ impl ServingMetrics {
         );
         registry.register(
             "howdah_cost_plans",
-            "Statements that a server was asked to plan, by what came of it: planned, failed, late",
+            "Plans of statements that were wanted, by what came of it: planned, failed, late",
             plans.clone(),
         );
         registry.register(
@@ -108,7 +108,7 @@ impl ServingMetrics {
         }
     }
 
-    /// A server was asked for a statement's plan.
+    /// A statement's plan was wanted.
     pub fn planned(&self, result: PlanResult) {
         self.plans.get_or_create(&vec![("result", result.word().to_owned())]).inc();
     }

@@ -33,7 +33,7 @@ pub enum Content<'a> {
 /// Why the benchmark's database could not be prepared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
-    /// There is a database of that name without our mark, and it is not an empty one of our role's.
+    /// There is a database of that name without our mark, and it is none that we began to make.
     #[error(
         "the database {DATABASE:?} was not made by Howdah (its comment does not begin with {MARK:?}), so it is left \
          alone; rename it, or drop it if nobody needs it"
@@ -70,9 +70,11 @@ pub async fn prepare(
     let client = connect_for_long(uri, ca).await?;
     let existing = client
         .query_opt(
-            "SELECT shobj_description(oid, 'pg_database'), pg_database_size(oid), \
-                    pg_get_userbyid(datdba) = current_user \
-             FROM pg_catalog.pg_database WHERE datname = $1",
+            "SELECT shobj_description(d.oid, 'pg_database'), pg_database_size(d.oid), \
+                    pg_get_userbyid(datdba) = current_user AND datacl IS NULL \
+                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting WHERE setdatabase = d.oid) \
+                    AND (SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
+             FROM pg_catalog.pg_database d WHERE datname = $1",
             &[&DATABASE],
         )
         .await
@@ -90,8 +92,8 @@ pub async fn prepare(
                 }
                 " WITH (FORCE)"
             }
-            // A death between its creation and its mark leaves this; both can't be done in one transaction. Without
-            // FORCE, so that it stays if somebody has begun to use it.
+            // A death between its creation and its mark leaves this, just as it comes from the template; both can't be
+            // done in one transaction. Without FORCE, so that it stays if somebody has begun to use it.
             None if row.get(2) && is_empty(&connect_for_long(&uri, ca).await?).await? => "",
             _ => return Err(PrepareError::Foreign),
         };
@@ -108,16 +110,15 @@ async fn connect_for_long(uri: &Uri, ca: Option<&[u8]>) -> Result<Client, Prepar
     Ok(client)
 }
 
-/// Nothing was ever made in this database.
+/// Nothing of a user's is in this database.
 async fn is_empty(bench: &Client) -> Result<bool, PrepareError> {
     // Ids below are the server's own (FirstNormalObjectId).
-    let sql = "SELECT NOT EXISTS (SELECT oid FROM pg_catalog.pg_class WHERE oid >= 16384 \
-                            UNION ALL SELECT oid FROM pg_catalog.pg_namespace WHERE oid >= 16384 \
-                            UNION ALL SELECT oid FROM pg_catalog.pg_proc WHERE oid >= 16384 \
-                            UNION ALL SELECT oid FROM pg_catalog.pg_largeobject_metadata)";
-    let row =
-        bench.query_one(sql, &[]).await.map_err(|error| query_error("looking into an unmarked database", &error))?;
-    Ok(row.get(0))
+    let made = ["class", "namespace", "proc", "type", "extension", "publication", "foreign_data_wrapper", "collation"]
+        .map(|catalog| format!("SELECT oid FROM pg_catalog.pg_{catalog} WHERE oid >= 16384"))
+        .join(" UNION ALL ");
+    let sql = format!("SELECT NOT EXISTS ({made} UNION ALL SELECT oid FROM pg_catalog.pg_largeobject_metadata)");
+    let row = bench.query_one(&sql, &[]).await;
+    Ok(row.map_err(|error| query_error("looking into an unmarked database", &error))?.get(0))
 }
 
 async fn create(
