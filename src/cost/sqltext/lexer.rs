@@ -31,6 +31,8 @@ pub struct Lexed {
 
 /// Reads a statement. Never fails.
 pub fn lex(sql: &str) -> Lexed {
+    // What the tokenizer makes of a last character may depend on whether a space follows.
+    let sql = sql.trim();
     let dialect = GenericDialect {};
     let mut tokens: Vec<TokenWithSpan> = Vec::new();
     let lexed = Tokenizer::new(&dialect, sql).tokenize_with_location_into_buf(&mut tokens);
@@ -131,9 +133,13 @@ fn lexeme(token: Token) -> Option<Lexeme> {
     })
 }
 
-/// A number as text; one that is no decimal is a parameter.
+/// A number as text; one that is no decimal, or too large for one (`1e999`), is a parameter.
 fn number(text: &str) -> Lexeme {
-    text.replace('_', "").parse().map_or(Lexeme::Parameter, Lexeme::Number)
+    text.replace('_', "")
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+        .map_or(Lexeme::Parameter, Lexeme::Number)
 }
 
 /// Reads text of which nothing is known: words, numbers and marks.
@@ -152,8 +158,8 @@ fn words(text: &str, lexemes: &mut Vec<Lexeme>) {
             end = at + next.len_utf8();
         }
         let word = &text[start..end];
-        lexemes.push(match word.parse() {
-            Ok(number) if first.is_ascii_digit() => Lexeme::Number(number),
+        lexemes.push(match word.parse::<f64>() {
+            Ok(_) if first.is_ascii_digit() => number(word),
             _ => Lexeme::Word(word.to_lowercase()),
         });
     }

@@ -115,6 +115,19 @@ fn literals() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(literal, 1..8)
 }
 
+#[test]
+fn a_number_beyond_all_bounds_is_no_value() {
+    for sql in ["select a from t where b < 1e999", "it's broken < 01111e1111111"] {
+        for mode in [Mode::Lexed, Mode::Paper] {
+            features(&Text::read(sql), mode, 3, &mut |name, value| {
+                assert!(value.is_none_or(f64::is_finite), "{name} of {sql:?}");
+            });
+        }
+    }
+    let fingerprint = |sql: &str| Text::read(sql).fingerprint;
+    assert_eq!(fingerprint("select a from t where b < 1e999"), fingerprint("select a from t where b < 5"));
+}
+
 proptest! {
     #[test]
     fn literals_case_and_space_never_change_a_fingerprint(parts in template(), a in literals(), b in literals()) {
