@@ -142,7 +142,7 @@ impl Watched {
             }
         }
         let detector = include_str!("../config/samples/demo/detector.yaml");
-        let detector = detector.replace("[PostgresExporter, NodeExporter]", packs);
+        let detector = detector.replace("[PostgresExporter]", packs);
         assert!(detector.contains(packs));
         database.apply(&database.here(&detector)).await;
         let watched = Self { database };

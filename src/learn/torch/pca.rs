@@ -1,6 +1,7 @@
 //! Principal components, as a linear network with a bottleneck: what it does not reconstruct is the squared prediction
 //! error (SPE) of process monitoring.
 
+use nalgebra::DMatrix;
 use tch::{Kind, Tensor};
 
 use super::use_one_thread;
@@ -10,13 +11,7 @@ use crate::learn::dense::{Dense, Layer};
 /// variance, but always from fewer than there are features where there are several.
 pub fn fit(rows: &[f32], width: usize, share: f64) -> Dense {
     use_one_thread();
-    let rows = Tensor::from_slice(rows).view([-1, width as i64]).to_kind(Kind::Double);
-    let mean = rows.mean_dim([0].as_slice(), true, Kind::Double);
-    let centred = &rows - &mean;
-    let covariance = centred.transpose(0, 1).matmul(&centred) / (rows.size()[0].max(2) - 1) as f64;
-    // Ascending; the vectors are the columns.
-    let (values, vectors) = covariance.linalg_eigh("L");
-    let values: Vec<f64> = (0..width as i64).map(|index| values.double_value(&[index]).max(0.0)).collect();
+    let (mean, values, vectors) = decompose(&Tensor::from_slice(rows).view([-1, width as i64]));
     let total: f64 = values.iter().sum();
     let mut explained = 0.0;
     let enough = values.iter().rev().position(|value| {
@@ -32,6 +27,28 @@ pub fn fit(rows: &[f32], width: usize, share: f64) -> Dense {
         Layer { inputs: count, weights: super::numbers(&components), bias: super::numbers(&mean) },
     ];
     Dense { layers, relu: false }
+}
+
+/// Of rows `[rows, width]`, in double precision: their mean `[1, width]`, the variances along their components, ascending, and
+/// the components, which are the columns. LAPACK behind libtorch computes on threads of its own and with other last digits
+/// each time, of which components without variance are made; this gives the same bits again.
+pub(super) fn decompose(rows: &Tensor) -> (Tensor, Vec<f64>, Tensor) {
+    let rows = rows.to_kind(Kind::Double);
+    let width = rows.size()[1];
+    let mean = rows.mean_dim([0].as_slice(), true, Kind::Double);
+    let centred = &rows - &mean;
+    let covariance = centred.transpose(0, 1).matmul(&centred) / (rows.size()[0].max(2) - 1) as f64;
+    let mut entries = vec![0.0; (width * width) as usize];
+    covariance.contiguous().flatten(0, -1).copy_data(&mut entries, (width * width) as usize);
+    let decomposed = DMatrix::<f64>::from_vec(width as usize, width as usize, entries).symmetric_eigen();
+    let mut order: Vec<usize> = (0..width as usize).collect();
+    order.sort_by(|a, b| decomposed.eigenvalues[*a].total_cmp(&decomposed.eigenvalues[*b]));
+    let values = order.iter().map(|place| decomposed.eigenvalues[*place].max(0.0)).collect();
+    let columns: Vec<f64> = order
+        .iter()
+        .flat_map(|place| decomposed.eigenvectors.column(*place).iter().copied().collect::<Vec<_>>())
+        .collect();
+    (mean, values, Tensor::from_slice(&columns).view([width, width]).transpose(0, 1))
 }
 
 #[cfg(test)]
