@@ -126,21 +126,18 @@ fn selector(pairs: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(selector)
 }
 
-/// A time column in RFC 3339, then one for each feature that has a value, named `NAME:KIND`.
+/// A time column in RFC 3339, then one for each feature, named `NAME:KIND`; also for those without any value, as a model of
+/// other rows may have them.
 fn write(path: &Path, watched: &[Watched], rows: &Rows) -> std::io::Result<()> {
-    let kept: Vec<usize> = (0..watched.len()).filter(|index| !rows.empty().any(|empty| empty == *index)).collect();
     let mut file = BufWriter::new(File::create(path)?);
-    let header = |index: &usize| {
-        let Watched { name, kind, .. } = &watched[*index];
-        format!("{name}:{}", format!("{kind:?}").to_lowercase())
-    };
-    let names: Vec<String> = kept.iter().map(header).collect();
+    let header = |Watched { name, kind, .. }: &Watched| format!("{name}:{}", format!("{kind:?}").to_lowercase());
+    let names: Vec<String> = watched.iter().map(header).collect();
     writeln!(file, "time,{}", names.join(","))?;
     for (row, time) in rows.times.iter().enumerate() {
         let time = Timestamp::from_millisecond(*time).map_err(std::io::Error::other)?;
         write!(file, "{time}")?;
-        for index in &kept {
-            match rows.columns[*index][row] {
+        for column in &rows.columns {
+            match column[row] {
                 value if value.is_nan() => write!(file, ",")?,
                 value => write!(file, ",{value}")?,
             }
