@@ -94,6 +94,10 @@ run() {
     say "removing what an earlier run left"
     remove
   fi
+  # Its claim went with the namespace: a volume that was released is bound to no other.
+  if [ "$(kubectl get pv howdah-demo-shop --ignore-not-found -o jsonpath='{.status.phase}')" = Released ]; then
+    kubectl delete pv howdah-demo-shop --timeout 60s
+  fi
   tune
   detect
   cat <<TEXT
