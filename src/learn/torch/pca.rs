@@ -44,11 +44,8 @@ pub(super) fn decompose(rows: &Tensor) -> (Tensor, Vec<f64>, Tensor) {
     let mut order: Vec<usize> = (0..width as usize).collect();
     order.sort_by(|a, b| decomposed.eigenvalues[*a].total_cmp(&decomposed.eigenvalues[*b]));
     let values = order.iter().map(|place| decomposed.eigenvalues[*place].max(0.0)).collect();
-    let columns: Vec<f64> = order
-        .iter()
-        .flat_map(|place| decomposed.eigenvectors.column(*place).iter().copied().collect::<Vec<_>>())
-        .collect();
-    (mean, values, Tensor::from_slice(&columns).view([width, width]).transpose(0, 1))
+    let columns = decomposed.eigenvectors.select_columns(&order);
+    (mean, values, Tensor::from_slice(columns.as_slice()).view([width, width]).transpose(0, 1))
 }
 
 #[cfg(test)]
