@@ -65,7 +65,8 @@ pub struct Tune {
     /// Pairs of the final verification.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i32).range(2..=50))]
     verification_pairs: i32,
-    /// The search ends after this many proposals without a better configuration.
+    /// The search ends after this many proposals without a better configuration. The samples that DDPG begins with do
+    /// not count.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i32).range(1..=1000))]
     patience: i32,
     /// The lower end of the verified gain's interval must reach this, in percent.

@@ -139,7 +139,8 @@ pub struct Budget {
     /// The search ends, and verification begins, after this time (`6h`, `90m`).
     #[schemars(regex(pattern = r"^([0-9]+(s|m|h))+$"))]
     pub max_duration: String,
-    /// The search ends after this many proposals without a better incumbent.
+    /// The search ends after this many proposals without a better incumbent. The samples that DDPG begins with do not
+    /// count.
     #[schemars(range(min = 1, max = 1000))]
     pub patience: i32,
     /// Pairs of the final verification.

@@ -28,7 +28,7 @@ pub struct Rules {
     pub trials: usize,
     /// The search ends after this time, in seconds.
     pub max_seconds: i64,
-    /// The search ends after this many proposals without a better incumbent.
+    /// The search ends after this many proposals without a better incumbent, not counting DDPG's covering samples.
     pub patience: usize,
     /// Pairs of the verification.
     pub verification_pairs: usize,
@@ -187,14 +187,17 @@ fn trailing_failures(records: &[Record]) -> usize {
         .count()
 }
 
-/// As many proposals as patience allows were measured since the incumbent was first.
+/// As many proposals as patience allows were measured since the incumbent was first. DDPG's covering samples don't count:
+/// they are there to be learnt from, and the formulas are better than most of them.
 fn patience_is_over(rules: &Rules, records: &[Record]) -> bool {
+    let attempt = |kind: TrialKind| match kind {
+        TrialKind::Policy | TrialKind::Refine => true,
+        TrialKind::Explore => rules.algorithm != Algorithm::DDPG,
+        _ => false,
+    };
     let proposals = |since: i32| {
-        records
-            .iter()
-            .filter(|r| r.number > since && r.outcome != Outcome::Interrupted)
-            .filter(|r| matches!(r.kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine))
-            .count()
+        let told = records.iter().filter(|r| r.number > since && r.outcome != Outcome::Interrupted);
+        told.filter(|r| attempt(r.kind)).count()
     };
     // The incumbent takes a regression over all trials: it is asked for only when it matters.
     proposals(0) >= rules.patience

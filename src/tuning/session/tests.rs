@@ -213,10 +213,16 @@ fn the_search_ends_with_its_time_and_its_patience() {
     // The heuristic stays the incumbent, so every proposal counts.
     let heuristic =
         |record: &Record, _: &mut Random| measured(if record.kind == TrialKind::Heuristic { 0.2 } else { 0.0 });
-    let mut patient = Course::new(7, heuristic);
-    patient.rules.patience = 5;
-    patient.run();
-    assert_eq!(patient.kinds().iter().filter(|kind| **kind == TrialKind::Explore).count(), 5);
+    let proposals = |algorithm| {
+        let mut patient = Course::new(7, heuristic);
+        (patient.rules.algorithm, patient.rules.patience) = (algorithm, 5);
+        patient.run();
+        let count = |kind| patient.kinds().iter().filter(|k| **k == kind).count();
+        (count(TrialKind::Explore), count(TrialKind::Policy) + count(TrialKind::Refine))
+    };
+    assert_eq!(proposals(Algorithm::LHS), (5, 0));
+    // The samples that DDPG begins with are no attempts.
+    assert_eq!(proposals(Algorithm::DDPG), (4, 5));
 }
 
 #[test]
