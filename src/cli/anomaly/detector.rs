@@ -17,7 +17,8 @@ use crate::anomaly::crd::{AnomalyDetector, AnomalyDetectorSpec, Backtest, ModelR
 use crate::anomaly::facts::{SETTLE_MS, Trouble};
 use crate::anomaly::features::{Watched, kind, spec_hash, watched};
 use crate::anomaly::matrix::{Column, Matrix};
-use crate::anomaly::observe::{model_path, trials};
+use crate::anomaly::observe::beside::trials;
+use crate::anomaly::observe::model_path;
 use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};

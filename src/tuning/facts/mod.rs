@@ -1,26 +1,24 @@
-//! Everything that a tuning's decision depends on.
+//! Everything that a tuning's decision depends on: the session and its trials here, the server in `server`.
+
+mod server;
+
+pub use server::ConfigurationWay;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::crd::{PostgresTuning, Recommendation, SessionRecord, SessionResources, TrialKind, TrialState, TuningTrial};
 use super::knobs::Resources;
-use super::measurement::{Measurement, Parameters};
+use super::measurement::Measurement;
 use super::optimizer::Proposal;
 use super::plan::{Plan, Scored};
 use super::reason::Reason;
 use super::session::{Outcome, Record, Scores};
 use super::space::Space;
-use super::{APPROVE_ANNOTATION, FINALIZER, configuration, heuristic};
-use crate::instance;
-use crate::instance::crd::PostgresInstanceSpec;
+use super::{APPROVE_ANNOTATION, FINALIZER, heuristic};
 use crate::instance::facts::InstanceFacts;
 use crate::kubernetes::job::JobFacts;
-use crate::postgres::server::{MARKER, ServerFacts};
-use crate::postgres::setting::{Context, FileSetting, Setting, Settings};
-
-/// The file of `ALTER SYSTEM`.
-const AUTO_CONF: &str = "postgresql.auto.conf";
+use crate::postgres::setting::Settings;
 
 /// The name of the configuration before the session, where a session says what it left in effect.
 pub const BASELINE: &str = "baseline";
@@ -76,20 +74,6 @@ pub struct Facts {
     pub proposal: Option<Result<Proposal, Trouble>>,
     /// The image of the benchmark's Job.
     pub benchmark_image: String,
-}
-
-/// How the server is configured, and what is there.
-pub enum ConfigurationWay<'a> {
-    /// A key of a ConfigMap.
-    ConfigMap {
-        /// Its text, where the key exists.
-        text: Option<&'a str>,
-    },
-    /// `ALTER SYSTEM`.
-    AlterSystem {
-        /// What `postgresql.auto.conf` holds.
-        stored: Parameters,
-    },
 }
 
 impl Facts {
@@ -289,153 +273,5 @@ impl Facts {
         let records = self.records();
         let baseline = records.iter().rev().filter(|r| r.is_baseline()).find_map(Record::measurement)?;
         Some(baseline.latency_p99_ms.0 * f64::from(self.tuning.spec.safety.max_latency_percent) / 100.0)
-    }
-
-    /// What is known of the instance.
-    fn known(&self) -> Option<&InstanceFacts> {
-        self.instance.as_ref().ok()
-    }
-
-    /// The specification of the PostgresInstance.
-    pub fn instance_spec(&self) -> Option<&PostgresInstanceSpec> {
-        self.known().map(|facts| &facts.spec)
-    }
-
-    /// What stands in the way of reading and configuring the server.
-    pub fn instance_trouble(&self) -> Option<instance::Trouble> {
-        self.known().and_then(instance::decide::blocker)
-    }
-
-    /// What the server says, where it answers.
-    fn answer(&self) -> Option<&instance::facts::Server> {
-        self.known()?.server.as_ref().ok()
-    }
-
-    /// The server, where it answers.
-    pub fn server(&self) -> Option<&ServerFacts> {
-        self.answer().map(|server| &server.facts)
-    }
-
-    /// Why the server does not answer.
-    pub fn server_trouble(&self) -> Option<&str> {
-        self.known()?.server.as_ref().err().map(|trouble| trouble.message.as_str())
-    }
-
-    /// The server's settings; empty where it does not answer.
-    pub fn settings(&self) -> &Settings {
-        static NONE: Settings = Settings::new();
-        self.answer().map_or(&NONE, |server| &server.settings)
-    }
-
-    /// A part without which the server can't be restored no longer exists: the instance, its Secret, its ConfigMap or
-    /// its workload.
-    pub fn target_is_gone(&self) -> bool {
-        use instance::Reason::{ConfigMapMissing, SecretMissing, WorkloadMissing};
-        match &self.instance {
-            Err(trouble) => trouble.reason == Reason::InstanceMissing,
-            Ok(known) => {
-                let workload = known.workload.as_ref().and_then(|w| w.as_ref().err());
-                let key = known.configuration.as_ref().and_then(|c| c.as_ref().err());
-                let server = known.server.as_ref().err();
-                let missing = [ConfigMapMissing, SecretMissing, WorkloadMissing];
-                [workload, key, server].into_iter().flatten().any(|trouble| missing.contains(&trouble.reason))
-            }
-        }
-    }
-
-    /// How the server is configured, and what is there now.
-    pub fn configuration_way(&self) -> Result<ConfigurationWay<'_>, String> {
-        let known = self.known().ok_or("the PostgresInstance is gone")?;
-        match &known.configuration {
-            Some(Ok(key)) => Ok(ConfigurationWay::ConfigMap { text: key.text.as_deref() }),
-            Some(Err(trouble)) => Err(trouble.message.clone()),
-            None => {
-                let lines = self.answer().and_then(|server| server.file_settings.as_ref());
-                let lines = lines.ok_or("postgresql.auto.conf can't be read while the server does not answer")?;
-                let stored = lines.iter().filter(|line| line.source_file.ends_with(AUTO_CONF));
-                Ok(ConfigurationWay::AlterSystem {
-                    stored: stored.map(|line| (line.name.clone(), line.value.clone())).collect(),
-                })
-            }
-        }
-    }
-
-    /// The file that our configuration is in, by the end of its path.
-    pub fn our_file(&self) -> Option<&str> {
-        let configuration = &self.instance_spec()?.configuration;
-        Some(configuration.config_map.as_ref().map_or(AUTO_CONF, |reference| reference.key.as_str()))
-    }
-
-    /// The marker in our file as the server sees it now, loaded or not.
-    pub fn file_marker(&self) -> Option<&str> {
-        let file = self.our_file()?;
-        let lines = self.answer()?.file_settings.as_ref()?;
-        let ours = |line: &&FileSetting| line.name == MARKER && line.source_file.ends_with(file);
-        lines.iter().find(ours).map(|line| line.value.as_str())
-    }
-
-    /// The text of our key is neither the recommendation that was applied nor what the session found, which is what a
-    /// deletion has just written.
-    pub fn was_changed_by_others(&self) -> bool {
-        let (Some(session), Some(recommendation)) = (self.session(), self.recommendation()) else { return false };
-        let applied = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
-        let marker = configuration::marker(&applied);
-        let Ok(ConfigurationWay::ConfigMap { text }) = self.configuration_way() else { return false };
-        text != session.baseline_configuration.as_deref() && !text.is_some_and(|text| text.contains(&marker))
-    }
-
-    /// The first of these settings whose file says something else than the server runs, until it reloads.
-    pub fn waits_for_reload<'a>(&self, names: &'a [String]) -> Option<&'a String> {
-        let lines = self.answer()?.file_settings.as_ref()?;
-        names.iter().find(|name| {
-            let line = lines.iter().rev().find(|line| line.name == **name && line.applied);
-            let by_file = |s: &&Setting| s.source == "default" || s.source == "configuration file";
-            let setting = self.settings().get(*name).filter(|s| s.context != Context::Postmaster).filter(by_file);
-            line.zip(setting).is_some_and(|(line, setting)| setting.with(&line.value).display() != setting.display())
-        })
-    }
-
-    /// The marker that the workload was last restarted for.
-    pub fn restarted_for(&self) -> Option<&str> {
-        self.known()?.workload.as_ref()?.as_ref().ok()?.facts.restarted_for.as_deref()
-    }
-
-    /// The instance names a workload.
-    pub fn has_workload(&self) -> bool {
-        self.instance_spec().is_some_and(|spec| spec.workload.is_some())
-    }
-
-    /// The pod that runs the server, where it is known.
-    pub fn pod_name(&self) -> Option<&str> {
-        self.known()?.pod().map(|pod| pod.name.as_str())
-    }
-
-    /// The pod's container was last ended for its memory.
-    pub fn was_killed_for_memory(&self) -> bool {
-        let pod = self.known().and_then(InstanceFacts::pod);
-        pod.is_some_and(|pod| pod.last_termination.as_deref() == Some("OOMKilled"))
-    }
-
-    /// Memory in use and its limit in bytes, where the role may see them.
-    pub fn memory(&self) -> Option<(f64, f64)> {
-        let container = self.answer()?.container?;
-        Some((container.memory_bytes as f64, container.memory_limit_bytes? as f64))
-    }
-
-    /// What the server may use, to be frozen.
-    ///
-    /// # Errors
-    /// A sentence when it is not known.
-    pub fn resources(&self) -> Result<SessionResources, String> {
-        let known = self.known().ok_or("the PostgresInstance is gone")?;
-        let found = instance::resources::resources(known).map_err(|trouble| trouble.message)?;
-        let unknown = "memory and CPU of the server are unknown: set limits on its container or declare spec.resources";
-        let max_connections = self.settings().get("max_connections").and_then(|s| s.value.parse().ok());
-        Ok(SessionResources {
-            memory_bytes: found.memory_bytes.ok_or(unknown)?,
-            cpu_millis: found.cpu_millis.ok_or(unknown)?,
-            data_volume_bytes: found.data_volume_bytes,
-            max_connections: max_connections.ok_or("the server's max_connections can't be read")?,
-        })
     }
 }

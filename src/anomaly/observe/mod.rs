@@ -1,38 +1,35 @@
 //! Gathers the facts of a detector: Prometheus, the model's word on the newest rows, the training's Job. Not seeing
 //! something is a fact, not an error.
 
+pub mod beside;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::act::{self, Outcome};
-use super::alarm;
-use super::coincidence;
-use super::crd::{AnomalyDetector, ModelStatus, State};
-use super::decide::{self, Decision};
-use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
-use super::features::{Watched, metrics, watched};
-use super::fetch;
-use super::incident::ChangeEvent;
-use super::model::Model;
-use super::reason::Reason;
-use super::score::Scorer;
-use super::watching::{Watching, signatures};
+use beside::Beside;
+
+use crate::anomaly::act::{self, Outcome};
+use crate::anomaly::alarm;
+use crate::anomaly::crd::{AnomalyDetector, ModelStatus, State};
+use crate::anomaly::decide::{self, Decision};
+use crate::anomaly::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
+use crate::anomaly::features::{Watched, metrics, watched};
+use crate::anomaly::fetch;
+use crate::anomaly::model::Model;
+use crate::anomaly::reason::Reason;
+use crate::anomaly::score::Scorer;
+use crate::anomaly::watching::{Watching, signatures};
 use crate::control::metrics::Metrics;
 use crate::control::metrics::anomaly::AnomalySample;
 use crate::control::room::{Report, Room};
 use crate::control::training::TrainingState;
 use crate::duration;
-use crate::instance;
-use crate::instance::crd::PostgresInstance;
-use crate::instance::facts::InstanceFacts;
 use crate::learn::worker::Worker;
-use crate::tuning::crd::{PostgresTuning, TuningTrial};
 use crate::world::kubernetes::pod::OwnPod;
 use crate::world::kubernetes::{KubeError, job};
 use crate::world::prometheus::Prometheus;
@@ -42,11 +39,6 @@ use crate::world::store::Store;
 const LONGEST_PAUSE_MS: i64 = 3 * 3_600_000;
 /// An open incident is read again from its begin, but not further back than this.
 const LONGEST_REPLAY_MS: i64 = 3 * 86_400_000;
-/// The instance's settings and pods are looked at this often.
-const LOOK_BESIDE_MS: i64 = 60_000;
-/// Coincidences are looked for this far back after a restart.
-const BESIDE_MS: i64 = 2 * 3_600_000;
-
 /// What the anomaly room works with.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -74,24 +66,15 @@ pub struct Memory {
 
 /// What is kept of one detector.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(in crate::anomaly) struct Kept {
     watching: Option<Watching>,
     beside: Beside,
     /// When the Alertmanager was last told that an alert fires.
-    pub(super) alerted: Option<Time>,
-}
-
-/// What was last seen beside the metrics.
-#[derive(Clone, Default)]
-struct Beside {
-    instance: Option<InstanceFacts>,
-    looked: i64,
-    /// The last trial that was told of, in milliseconds.
-    trial: i64,
+    pub(in crate::anomaly) alerted: Option<Time>,
 }
 
 impl Memory {
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+    pub(in crate::anomaly) fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.detectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,7 +102,7 @@ impl Room for Anomaly {
     }
 
     fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
-        super::report::report(facts, decision, outcome)
+        crate::anomaly::report::report(facts, decision, outcome)
     }
 }
 
@@ -189,7 +172,7 @@ impl Surroundings {
     }
 
     /// The operator's own pod.
-    pub(super) async fn own_pod(&self) -> Result<&Pod, Trouble> {
+    pub(in crate::anomaly) async fn own_pod(&self) -> Result<&Pod, Trouble> {
         let pod = self.own_pod.pattern(&self.client, &self.store_url, "a training's Job").await;
         pod.map_err(|message| Trouble::new(Reason::TrainerUnknown, message))
     }
@@ -269,7 +252,7 @@ impl Surroundings {
             }
         };
         let not_finite = rows.not_finite;
-        for change in self.beside(detector, &mut beside, now).await {
+        for change in beside.look(&self.client, detector, now).await {
             watching.note(change);
         }
         let judged = self.worker.run(move || {
@@ -308,40 +291,6 @@ impl Surroundings {
         let model = Model::load(&bytes).map_err(|error| unusable(error.to_string()))?;
         model.check(&metrics(watched)).map_err(|error| unusable(error.to_string()))?;
         Ok(Arc::new(model))
-    }
-
-    /// What changed beside the metrics since the last look.
-    async fn beside(&self, detector: &AnomalyDetector, beside: &mut Beside, now: i64) -> Vec<ChangeEvent> {
-        let Some(reference) = &detector.spec.instance_ref else { return Vec::new() };
-        if now - beside.looked < LOOK_BESIDE_MS {
-            return Vec::new();
-        }
-        beside.looked = now;
-        let mut changes = Vec::new();
-        let namespace = detector.namespace().unwrap_or_default();
-        let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
-        match instances.get_opt(&reference.name).await {
-            Ok(Some(instance)) => {
-                let seen = instance::observe::facts(&self.client, &instance).await;
-                if let Some(before) = &beside.instance {
-                    changes = coincidence::between(before, &seen, now);
-                }
-                beside.instance = Some(seen);
-            }
-            Ok(None) => tracing::debug!(instance = reference.name, "the instance does not exist: nothing coincides"),
-            Err(error) => tracing::warn!(%error, "the instance could not be read: what coincides is not seen"),
-        }
-        match trials(&self.client, &namespace, &reference.name).await {
-            Ok(trials) => {
-                let since = beside.trial.max(now - BESIDE_MS);
-                let begun = trials.iter().filter_map(coincidence::begin).filter(|change| change.time > since);
-                changes.extend(begun);
-                beside.trial = changes.iter().map(|change| change.time).max().unwrap_or(since).max(since);
-            }
-            Err(error) => tracing::warn!(%error, "the trials could not be read: what coincides is not seen"),
-        }
-        changes.sort_by_key(|change| change.time);
-        changes
     }
 
     fn tell(&self, facts: &Facts) {
@@ -396,24 +345,4 @@ async fn history(
     };
     let history_ms = rows.begin().map(|begin| newest - begin);
     Ok(Data { server_ms, found: named(true), missing: named(false), history_ms, not_finite: rows.not_finite })
-}
-
-/// The trials of every tuning of an instance.
-///
-/// # Errors
-/// The API server does not answer, or refuses.
-pub async fn trials(client: &Client, namespace: &str, instance: &str) -> Result<Vec<TuningTrial>, kube::Error> {
-    let tunings: Api<PostgresTuning> = Api::namespaced(client.clone(), namespace);
-    let all = tunings.list(&ListParams::default()).await?;
-    let ours: Vec<String> = all
-        .into_iter()
-        .filter(|tuning| tuning.spec.instance_ref.name == instance)
-        .map(|tuning| tuning.name_any())
-        .collect();
-    if ours.is_empty() {
-        return Ok(Vec::new());
-    }
-    let trials: Api<TuningTrial> = Api::namespaced(client.clone(), namespace);
-    let listed = trials.list(&ListParams::default()).await?;
-    Ok(listed.into_iter().filter(|trial| ours.contains(&trial.spec.tuning)).collect())
 }
