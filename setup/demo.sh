@@ -2,8 +2,9 @@
 # The demo, once the operator is installed: a database, a tuning, its trials as they happen, and its result; then users
 # of the database, a detector that learns their days, and a fault that it finds.
 #
-#   setup/demo.sh        runs it, anew when it ran before
-#   setup/demo.sh down   removes it, the operator and, where it is ours, the cluster
+#   setup/demo.sh              runs it, anew when it ran before
+#   setup/demo.sh fault NAME   makes one of the faults of config/samples/demo/fault.yaml, for 45 seconds
+#   setup/demo.sh down         removes it, the operator and, where it is ours, the cluster
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/setup/cluster-env.sh"
@@ -38,6 +39,12 @@ down() {
 apply() {
   sed "s#localhost/howdah-postgres:demo#$postgres#; s#localhost/howdah-monitoring:demo#$monitoring#; s#FAULT-NAME#${2:-}#" "$samples/$1.yaml" |
     kubectl apply -f - || stop "config/samples/demo/$1.yaml was not applied; the line above says why"
+}
+
+# fault NAME: makes one, again where it was made before.
+fault() {
+  kubectl delete "job/fault-$1" --namespace "$namespace" --ignore-not-found >/dev/null
+  apply fault "$1"
 }
 
 # until_detector SECONDS WHAT CONDITION: waits for a condition of the detector, and says every half minute how far it is.
@@ -75,7 +82,7 @@ detect() {
   until_detector 900 "trained model" Scoring
   kubectl get pgad --namespace "$namespace"
   say "a migration forgets an index:"
-  apply fault $fault
+  fault $fault
   until_detector 60 "alarm" Anomalous
   sleep 15 # causes are named by some rows; undoing the fault moves metrics, too
   say "found:"
@@ -89,7 +96,6 @@ detect() {
 }
 
 run() {
-  . "$root/target/images/references"
   if kubectl get namespace "$namespace" >/dev/null 2>&1; then
     say "removing what an earlier run left"
     remove
@@ -109,13 +115,16 @@ Look further:
   kubectl -n $namespace describe trial                   # what each trial measured
   kubectl -n $namespace describe pgad $detector             # what was learnt, seen and found
   kubectl -n $namespace get events --sort-by .lastTimestamp
-  sed s/FAULT-NAME/exclusive-lock/ config/samples/demo/fault.yaml   # other faults to apply; its first lines name them
+  setup/demo.sh fault exclusive-lock                         # or disk-load, cpu-load, shared-buffers
 Run it again:     make demo
 Tear it down:     make demo-down
 TEXT
 }
+images() { . "$root/target/images/references" 2>/dev/null || stop "no images were built: run \`make demo\` first"; }
+
 case ${1:-run} in
-  run) run ;;
+  run) images; run ;;
+  fault) images; fault "${2:?the name of a fault}" ;;
   down) down ;;
-  *) sed -n '2,6p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,7p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac

@@ -14,8 +14,9 @@ if [ "${CLUSTER:-local}" = local ]; then
   install -d -o 65532 -g 65532 -m 0700 "$models"
   options+=(--set "modelStore.persistence.hostPath=$models")
 elif ! kubectl get storageclass -o jsonpath='{.items[*].metadata.annotations}' | grep -q 'is-default-class":"true'; then
-  echo "install: the cluster has no default StorageClass; the learner's state is kept in an emptyDir" >&2
-  options+=(--set modelStore.persistence.enabled=false)
+  echo "install: the cluster has no default StorageClass, and models are kept on a volume: annotate one with" \
+    "storageclass.kubernetes.io/is-default-class=true" >&2
+  exit 1
 fi
 
 # The operator and `helm test` run under the strictest Pod Security Standard.

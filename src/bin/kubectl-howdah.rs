@@ -1,4 +1,4 @@
-//! `kubectl howdah`: follow a tuning, read its result, approve its recommendation. A thin client without libtorch.
+//! `kubectl howdah`: follow a tuning, read its result, approve its recommendation.
 
 use std::process::ExitCode;
 

@@ -159,7 +159,7 @@ pub struct ModelRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentStatus {
-    /// Its name: when it began (`20240501T140230Z`).
+    /// Its name: when it began (`20240501t140230z`).
     pub id: String,
     /// When it began.
     pub since: Time,
