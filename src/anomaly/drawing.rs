@@ -14,7 +14,9 @@ use crate::markup::escape;
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
-const TOP: f64 = 64.0;
+/// Height of a line of the sentence, and of what is above the first panel besides.
+const LINE_HEIGHT: f64 = 15.0;
+const TOP: f64 = 30.0;
 const SCORE_HEIGHT: f64 = 180.0;
 const METRIC_HEIGHT: f64 = 90.0;
 const GAP: f64 = 34.0;
@@ -54,17 +56,18 @@ pub fn svg(incident: &Incident, rows: &[Scored]) -> String {
         rows.last().map_or(shown.1, |row| row.time).max(incident.since + 1),
     );
     let panels = panels(incident, &rows);
-    let height = TOP + panels.iter().map(|panel| panel.height + GAP).sum::<f64>() + 20.0;
+    let lines = wrap(&sentence::incident(incident, last));
+    let mut top = TOP + LINE_HEIGHT * lines.len() as f64;
+    let height = top + panels.iter().map(|panel| panel.height + GAP).sum::<f64>() + 20.0;
     let mut out = String::new();
     let _ = writeln!(
         out,
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">
 <rect width="{WIDTH}" height="{height}" fill="white"/>"#
     );
-    for (index, line) in wrap(&sentence::incident(incident, last)).iter().take(3).enumerate() {
-        let _ = writeln!(out, r#"<text x="12" y="{}">{}</text>"#, 18 + 15 * index, escape(line));
+    for (index, line) in lines.iter().enumerate() {
+        let _ = writeln!(out, r#"<text x="12" y="{}">{}</text>"#, 18.0 + LINE_HEIGHT * index as f64, escape(line));
     }
-    let mut top = TOP;
     for panel in &panels {
         panel.draw(&mut out, top, span, (incident.since, until));
         top += panel.height + GAP;
@@ -85,7 +88,11 @@ fn panels<'a>(incident: &Incident, rows: &[&Scored]) -> Vec<Panel<'a>> {
     for contributor in &incident.contributors {
         let of = |row: &&Scored| row.contributions.iter().find(|other| other.metric == contributor.metric).cloned();
         panels.push(Panel {
-            title: format!("{} ({:.0} % of the score at its peak)", contributor.metric, contributor.share * 100.0),
+            title: format!(
+                "{} ({:.0} % of the score at its peak; dashed: expected)",
+                contributor.metric,
+                contributor.share * 100.0
+            ),
             kind: contributor.kind,
             height: METRIC_HEIGHT,
             curve: rows.iter().map(|row| (row.time, of(row).map(|part| part.now))).collect(),

@@ -89,8 +89,9 @@ fn due(
 ) -> Option<(IncidentStatus, DeliveryState)> {
     let open = super::incidents::open(status);
     let firing = before.filter(|delivery| delivery.state == DeliveryState::Firing);
-    if let Some(told) = firing {
-        let known = status.incidents.iter().find(|incident| incident.id == told.incident)?;
+    // An incident that newer ones have pushed out can't be told of any more: the receiver hears of the next one.
+    let known = |told: &Delivery| status.incidents.iter().find(|incident| incident.id == told.incident);
+    if let Some(known) = firing.and_then(known) {
         if known.until.is_some() {
             return Some((known.clone(), DeliveryState::Resolved));
         }
