@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long a silent holder keeps the lease.
 const DURATION: Duration = Duration::from_secs(15);
@@ -62,10 +62,14 @@ impl LeaderLease {
         let mut renewed = Instant::now();
         loop {
             sleep(if renewed.elapsed() < RENEW_EVERY { RENEW_EVERY } else { Duration::from_secs(1) }).await;
-            match self.attempt().await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => return tracing::error!(lease = self.name, "another replica has taken the lease"),
-                Err(error) => tracing::warn!(lease = self.name, %error, "can't renew the lease"),
+            let began = Instant::now();
+            // An attempt is two requests: together they may not outlast the deadline either.
+            match timeout_at(renewed + RENEW_DEADLINE, self.attempt()).await {
+                // The record counts from before it was written.
+                Ok(Ok(true)) => renewed = began,
+                Ok(Ok(false)) => return tracing::error!(lease = self.name, "another replica has taken the lease"),
+                Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "can't renew the lease"),
+                Err(_) => tracing::warn!(lease = self.name, "the API server did not answer in time"),
             }
             if renewed.elapsed() > RENEW_DEADLINE {
                 return tracing::error!(lease = self.name, "the lease could not be renewed in time");

@@ -5,11 +5,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::KubeError;
 
-/// The field manager of tuned configurations.
-pub const FIELD_MANAGER: &str = "howdah-configuration";
+/// The field managers of tuned configurations begin so. Each key has one of its own: what a manager no longer applies is
+/// removed, so that one for two keys of a ConfigMap would remove the one with the other.
+const FIELD_MANAGER: &str = "howdah-configuration/";
+/// The API server takes no longer name of a field manager.
+const LONGEST_MANAGER: usize = 128;
 
 /// The annotation whose change makes the kubelet sync a pod's volumes at once instead of within a minute.
 const TOUCHED: &str = "howdah.dev/configuration";
@@ -60,7 +64,7 @@ pub async fn apply_configuration_key(
         None => return Err(KubeError::NotFound { object }),
     };
     let patch = configuration_patch(name, uid.as_deref(), key, text);
-    let params = PatchParams::apply(FIELD_MANAGER);
+    let params = PatchParams::apply(&field_manager(key));
     api.patch(name, &params, &Patch::Apply(patch)).await.map(drop).map_err(|e| KubeError::of(object, e))
 }
 
@@ -73,6 +77,15 @@ pub async fn touch_pod(client: &Client, namespace: &str, pod: &str, marker: &str
     let patch = json!({"metadata": {"annotations": {TOUCHED: marker}}});
     let patched = pods.patch_metadata(pod, &PatchParams::default(), &Patch::Merge(patch)).await;
     patched.map(drop).map_err(|e| KubeError::of(format!("Pod {namespace}/{pod}"), e))
+}
+
+/// Who owns a key that we write. Keys have up to 253 characters: of those too long for a name, the hash.
+fn field_manager(key: &str) -> String {
+    if FIELD_MANAGER.len() + key.len() <= LONGEST_MANAGER {
+        return format!("{FIELD_MANAGER}{key}");
+    }
+    let hash: String = Sha256::digest(key).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{FIELD_MANAGER}{hash}")
 }
 
 fn object(namespace: &str, name: &str) -> String {
@@ -94,7 +107,7 @@ fn other_owners(entries: &[ManagedFieldsEntry], key: &str) -> Vec<String> {
         entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:data").and_then(|d| d.get(&field)).is_some())
     };
     let managers = entries.iter().filter(owns).filter_map(|entry| entry.manager.clone());
-    managers.filter(|manager| manager != FIELD_MANAGER).collect()
+    managers.filter(|manager| *manager != field_manager(key)).collect()
 }
 
 #[cfg(test)]
@@ -117,9 +130,16 @@ mod tests {
         let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(json!([
             {"manager": "kubectl", "fieldsV1": {"f:data": {"f:postgresql.conf": {}}}},
             {"manager": "argocd", "fieldsV1": {"f:data": {".": {}, "f:howdah.conf": {}}}},
-            {"manager": FIELD_MANAGER, "fieldsV1": {"f:data": {"f:howdah.conf": {}}}}
+            {"manager": "howdah-configuration/howdah.conf", "fieldsV1": {"f:data": {"f:howdah.conf": {}}}}
         ]))
         .unwrap();
         assert_eq!(other_owners(&entries, "howdah.conf"), ["argocd"]);
+    }
+
+    #[test]
+    fn every_key_has_a_manager_of_its_own() {
+        assert_eq!(field_manager("howdah.conf"), "howdah-configuration/howdah.conf");
+        let long = |end: &str| field_manager(&("k".repeat(200) + end));
+        assert!(long("a") != long("b") && long("a").len() <= LONGEST_MANAGER);
     }
 }

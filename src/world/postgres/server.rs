@@ -34,7 +34,7 @@ fn setting(row: &Row) -> Result<Setting, String> {
     let name: String = row.get("name");
     let bound = |column: &str| row.get::<_, Option<String>>(column).and_then(|text| text.parse().ok());
     Ok(Setting {
-        value: row.get::<_, Option<String>>("setting").unwrap_or_default(),
+        value: shown(&name, row.get::<_, Option<String>>("setting").unwrap_or_default()),
         unit: row.get("unit"),
         vartype: word(&name, row.get("vartype"))?,
         context: word(&name, row.get("context"))?,
@@ -47,6 +47,13 @@ fn setting(row: &Row) -> Result<Setting, String> {
         pending_restart: row.get("pending_restart"),
         name,
     })
+}
+
+/// A value as it may be told. Connections and commands hold passwords, and what is read here reaches statuses, Events,
+/// receivers of alarms and logs.
+fn shown(name: &str, value: String) -> String {
+    let holds_secrets = name == "primary_conninfo" || name.ends_with("_command");
+    if holds_secrets && !value.is_empty() { "(hidden)".to_owned() } else { value }
 }
 
 /// Reads one of PostgreSQL's own words (`postmaster`) into its enumeration.
@@ -67,7 +74,7 @@ pub async fn file_settings(client: &Client) -> Result<Vec<FileSetting>, QueryErr
     let line = |row: &Row| FileSetting {
         source_file: row.get(0),
         name: row.get(1),
-        value: row.get(2),
+        value: shown(row.get(1), row.get(2)),
         applied: row.get(3),
         error: row.get(4),
     };
