@@ -62,10 +62,10 @@ install: images ## Install or upgrade the operator by Helm
 	$(call step,install,setup/install.sh,the lines above are what the cluster says)
 
 generate: build ## Write the CRDs, the rules, the reference and the copies in the chart
-	$(call step,generate,target/debug/howdah crds --dir crds && target/debug/howdah crds --rbac >charts/howdah/files/rules.yaml && target/debug/howdah reference >docs/reference.md && setup/chart-files.sh,the command above says what it could not write)
+	$(call step,generate,target/debug/howdah crds --dir crds && target/debug/howdah crds --rbac >charts/howdah/files/rules.yaml && target/debug/howdah crds --home-rbac >charts/howdah/files/home-rules.yaml && target/debug/howdah reference >docs/reference.md && setup/chart-files.sh,the command above says what it could not write)
 
 generated: build
-	$(call step,generated files,target/debug/howdah crds --check --dir crds && diff charts/howdah/files/rules.yaml <(target/debug/howdah crds --rbac) && diff docs/reference.md <(target/debug/howdah reference) && setup/chart-files.sh --check,they differ from the types: run make generate and commit)
+	$(call step,generated files,target/debug/howdah crds --check --dir crds && diff charts/howdah/files/rules.yaml <(target/debug/howdah crds --rbac) && diff charts/howdah/files/home-rules.yaml <(target/debug/howdah crds --home-rbac) && diff docs/reference.md <(target/debug/howdah reference) && setup/chart-files.sh --check,they differ from the types: run make generate and commit)
 
 fmt:
 	$(call step,format,$(cargo) fmt --check,run cargo fmt)

@@ -1,10 +1,12 @@
 //! What happens to a database when a trial is interrupted: by its owner, or because the server dies.
 
+use howdah::instance::crd::PostgresInstance;
 use howdah::tuning::crd::{Algorithm, TrialState, TuningTrial};
 use howdah::tuning::reason::Reason;
+use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::harness::{Database, in_state, kubectl, sleeping};
+use crate::harness::{Database, INSTANCE, in_state, kubectl, sleeping};
 
 /// Seconds within which the baseline is back. Another test may have killed the operator: a successor leads after 20 s.
 const RESTORED: u64 = 60;
@@ -17,6 +19,7 @@ async fn interrupted_trials_leave_the_baseline() {
     deletion(&database).await;
     assert_eq!(database.key().await, None);
     database.expect_settings(&settings).await;
+    database.create(&database.instance(INSTANCE)).await.unwrap();
 
     suspension(&database, &settings).await;
     assert_eq!(database.pod().await, pod, "restartPolicy Never restarts nothing");
@@ -35,8 +38,10 @@ async fn changed(database: &Database, name: &str) {
     assert_ne!(database.setting("work_mem").await.0, "4MB", "the trial's configuration is in effect");
 }
 
+/// The instance goes first, as when both are pruned together: what was changed is restored all the same.
 async fn deletion(database: &Database) {
     changed(database, "deleted").await;
+    database.api::<PostgresInstance>().delete(INSTANCE, &DeleteParams::default()).await.unwrap();
     database.delete_tuning("deleted", RESTORED).await;
 }
 

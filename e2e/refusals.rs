@@ -49,6 +49,8 @@ async fn admission(database: &Database) {
     scripts.spec.workload.pgbench.builtin = Some(Default::default());
     refused(database.create(&scripts).await, "set one of workload.pgbench.builtin and workload.pgbench.scripts");
 
+    refused(database.create(&sleeping(&"a".repeat(53))).await, "metadata.name can have 52 characters at most");
+
     let mut suspended = sleeping("moved");
     suspended.spec.suspend = true;
     database.create(&suspended).await.unwrap();

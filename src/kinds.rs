@@ -5,22 +5,20 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use kube::CustomResourceExt;
 
-use crate::anomaly;
 use crate::anomaly::crd::AnomalyDetector;
-use crate::anomaly::observe::{Anomaly, Memory};
+use crate::anomaly::surroundings::Memory;
+use crate::anomaly::{self, Anomaly};
 use crate::control::kinds::{Kind, Rule};
 use crate::control::scope::Scope;
 use crate::control::{self, Options};
-use crate::cost;
 use crate::cost::crd::QueryCostModel;
 use crate::cost::grants::Grants;
-use crate::cost::observe::QueryCost;
+use crate::cost::{self, QueryCost};
 use crate::instance::crd::PostgresInstance;
 use crate::instance::{self, InstanceRoom};
 use crate::learn::worker::Worker;
-use crate::tuning;
 use crate::tuning::crd::{PostgresTuning, TuningTrial};
-use crate::tuning::observe::Tuning;
+use crate::tuning::{self, Tuning};
 use crate::world::kubernetes::pod::OwnPod;
 use crate::world::store::Store;
 
@@ -72,7 +70,7 @@ pub fn all() -> Vec<Entry> {
             kind: Kind { crd: PostgresTuning::crd(), rules: tuning::rules() },
             start: Some(|surroundings| {
                 let Surroundings { scope, options, models, learner, benchmark_image, .. } = surroundings;
-                let room = Tuning(tuning::observe::Surroundings {
+                let room = Tuning(tuning::surroundings::Surroundings {
                     client: scope.client.clone(),
                     store: models,
                     worker: learner,
@@ -87,7 +85,7 @@ pub fn all() -> Vec<Entry> {
             kind: Kind { crd: AnomalyDetector::crd(), rules: anomaly::rules() },
             start: Some(|surroundings| {
                 let Surroundings { scope, options, models, model_store, scorer, own_pod, .. } = surroundings;
-                let room = Anomaly(anomaly::observe::Surroundings {
+                let room = Anomaly(anomaly::surroundings::Surroundings {
                     client: scope.client.clone(),
                     store: models,
                     store_url: model_store,
@@ -103,7 +101,7 @@ pub fn all() -> Vec<Entry> {
             kind: Kind { crd: QueryCostModel::crd(), rules: cost::rules() },
             start: Some(|surroundings| {
                 let Surroundings { scope, options, models, model_store, own_pod, query_logs, .. } = surroundings;
-                let room = QueryCost(cost::observe::Surroundings {
+                let room = QueryCost(cost::surroundings::Surroundings {
                     client: scope.client.clone(),
                     store: models,
                     store_url: model_store,

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files of a room that do IO.
-const IO_FILES: &[&str] = &["observe", "act", "measure", "fetch"];
+/// Files of a room that do IO, or hold what it is done with.
+const IO_FILES: &[&str] = &["observe", "act", "measure", "fetch", "surroundings"];
 const ROOMS: &[&str] = &["instance", "tuning", "anomaly", "cost"];
 /// What a file that decides must not know: the outside, the clock, chance.
 const IMPURE: &[&str] = &[

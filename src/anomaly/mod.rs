@@ -25,6 +25,7 @@ pub mod score;
 pub mod season;
 pub mod sentence;
 pub mod signature;
+pub mod surroundings;
 pub mod threshold;
 pub mod train;
 pub mod training;
@@ -32,7 +33,48 @@ pub mod watch;
 pub mod watching;
 pub mod window;
 
+use std::sync::Arc;
+
 use crate::control::kinds::Rule;
+use crate::control::room::{Report, Room};
+use act::Outcome;
+use crd::AnomalyDetector;
+use decide::Decision;
+use facts::Facts;
+use surroundings::Surroundings;
+
+/// AnomalyDetector's reconciliation.
+#[derive(Clone)]
+pub struct Anomaly(pub Surroundings);
+
+impl Room for Anomaly {
+    type Kind = AnomalyDetector;
+    type Facts = Facts;
+    type Decision = Decision;
+    type Outcome = Outcome;
+
+    async fn observe(&self, object: Arc<AnomalyDetector>) -> Facts {
+        self.0.facts(&object).await
+    }
+
+    fn decide(facts: &Facts) -> Decision {
+        decide::decide(facts)
+    }
+
+    async fn act(&self, object: Arc<AnomalyDetector>, decision: &Decision) -> Outcome {
+        act::act(&self.0, &object, decision).await
+    }
+
+    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
+        report::report(facts, decision, outcome)
+    }
+}
+
+/// Where a model is; without a name, where all of a detector's are.
+pub fn model_path(namespace: &str, uid: &str, name: Option<&str>) -> String {
+    let root = format!("anomaly/{namespace}/{uid}");
+    name.map_or(root.clone(), |name| format!("{root}/{name}"))
+}
 
 /// What the room does in the cluster, beside what the instance and the tuning rooms do.
 pub fn rules() -> Vec<Rule> {

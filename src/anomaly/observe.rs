@@ -1,116 +1,34 @@
 //! Gathers the facts of a detector: Prometheus, the model's word on the newest rows, the training's Job. Not seeing
 //! something is a fact, not an error.
 
-pub mod beside;
+use std::sync::Arc;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 
-use beside::Beside;
-
-use crate::anomaly::act::{self, Outcome};
-use crate::anomaly::alarm;
-use crate::anomaly::crd::{AnomalyDetector, ModelStatus, State};
-use crate::anomaly::decide::{self, Decision};
-use crate::anomaly::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
-use crate::anomaly::features::{Watched, metrics, watched};
-use crate::anomaly::fetch;
-use crate::anomaly::model::Model;
-use crate::anomaly::reason::Reason;
-use crate::anomaly::score::Scorer;
-use crate::anomaly::watching::{Watching, signatures};
-use crate::control::metrics::Metrics;
+use super::alarm;
+use super::crd::{AnomalyDetector, ModelStatus, State};
+use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
+use super::features::{Watched, metrics, watched};
+use super::fetch;
+use super::fetch::beside::Beside;
+use super::model::Model;
+use super::model_path;
+use super::reason::Reason;
+use super::score::Scorer;
+use super::surroundings::Surroundings;
+use super::watching::{Watching, signatures};
 use crate::control::metrics::anomaly::AnomalySample;
-use crate::control::room::{Report, Room};
 use crate::control::training::TrainingState;
 use crate::duration;
-use crate::learn::worker::Worker;
-use crate::world::kubernetes::pod::OwnPod;
 use crate::world::kubernetes::{KubeError, job};
 use crate::world::prometheus::Prometheus;
-use crate::world::store::Store;
 
 /// Rows further apart than this are read anew from the beginning of the model's memory.
 const LONGEST_PAUSE_MS: i64 = 3 * 3_600_000;
 /// An open incident is read again from its begin, but not further back than this.
 const LONGEST_REPLAY_MS: i64 = 3 * 86_400_000;
-/// What the anomaly room works with.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The API server.
-    pub client: Client,
-    /// Where models are kept.
-    pub store: Arc<Store>,
-    /// Its URL, for the training's Job.
-    pub store_url: String,
-    /// The thread on which models run.
-    pub worker: Worker,
-    /// Where scores are told.
-    pub metrics: Arc<Metrics>,
-    /// The operator's own pod, the pattern of the training's Job.
-    pub own_pod: Arc<OwnPod>,
-    /// What is kept between two looks; all of it can be lost.
-    pub memory: Arc<Memory>,
-}
-
-/// What is kept between two looks at a detector, by its uid.
-#[derive(Default)]
-pub struct Memory {
-    detectors: Mutex<HashMap<String, Kept>>,
-}
-
-/// What is kept of one detector.
-#[derive(Default)]
-pub(in crate::anomaly) struct Kept {
-    watching: Option<Watching>,
-    beside: Beside,
-    /// When the Alertmanager was last told that an alert fires.
-    pub(in crate::anomaly) alerted: Option<Time>,
-}
-
-impl Memory {
-    pub(in crate::anomaly) fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
-        self.detectors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// AnomalyDetector's reconciliation.
-#[derive(Clone)]
-pub struct Anomaly(pub Surroundings);
-
-impl Room for Anomaly {
-    type Kind = AnomalyDetector;
-    type Facts = Facts;
-    type Decision = Decision;
-    type Outcome = Outcome;
-
-    async fn observe(&self, object: Arc<AnomalyDetector>) -> Facts {
-        self.0.facts(&object).await
-    }
-
-    fn decide(facts: &Facts) -> Decision {
-        decide::decide(facts)
-    }
-
-    async fn act(&self, object: Arc<AnomalyDetector>, decision: &Decision) -> Outcome {
-        act::act(&self.0, &object, decision).await
-    }
-
-    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
-        crate::anomaly::report::report(facts, decision, outcome)
-    }
-}
-
-/// Where a model is; without a name, where all of a detector's are.
-pub fn model_path(namespace: &str, uid: &str, name: Option<&str>) -> String {
-    let root = format!("anomaly/{namespace}/{uid}");
-    name.map_or(root.clone(), |name| format!("{root}/{name}"))
-}
 
 impl Surroundings {
     /// The facts of a detector, read afresh: a cache that lags behind our own writes would train twice.
@@ -169,12 +87,6 @@ impl Surroundings {
             facts.job = job::job_facts(&self.client, namespace, &training.job).await?;
         }
         Ok(())
-    }
-
-    /// The operator's own pod.
-    pub(in crate::anomaly) async fn own_pod(&self) -> Result<&Pod, Trouble> {
-        let pod = self.own_pod.pattern(&self.client, &self.store_url, "a training's Job").await;
-        pod.map_err(|message| Trouble::new(Reason::TrainerUnknown, message))
     }
 
     /// What Prometheus has, and what the model says of the newest rows.

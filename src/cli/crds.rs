@@ -24,15 +24,15 @@ pub struct Arguments {
     rbac: bool,
     /// Prints the rules of the Role in the operator's own namespace instead.
     #[arg(long, conflicts_with_all = ["check", "rbac"])]
-    lease_rbac: bool,
+    home_rbac: bool,
 }
 
 /// Writes or checks the files, or prints the rules.
 ///
 /// # Errors
 /// When a file can't be written, or differs with `--check`.
-pub fn run(Arguments { dir, check, rbac, lease_rbac }: &Arguments) -> anyhow::Result<()> {
-    if *rbac || *lease_rbac {
+pub fn run(Arguments { dir, check, rbac, home_rbac }: &Arguments) -> anyhow::Result<()> {
+    if *rbac || *home_rbac {
         let rules = if *rbac { kinds::rules() } else { kinds::home_rules() };
         print!("{}", rules_yaml(&rules)?);
         return Ok(());
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_folder_is_checked_against_the_types() {
         let dir = std::env::temp_dir().join(format!("howdah-crds-{}", std::process::id()));
-        let arguments = |check| Arguments { dir: dir.clone(), check, rbac: false, lease_rbac: false };
+        let arguments = |check| Arguments { dir: dir.clone(), check, rbac: false, home_rbac: false };
         run(&arguments(false)).unwrap();
         run(&arguments(true)).unwrap();
         fs::write(dir.join("postgresinstances.yaml"), "changed").unwrap();

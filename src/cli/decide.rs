@@ -6,11 +6,11 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::anomaly::observe::Anomaly;
+use crate::anomaly::Anomaly;
 use crate::control::room::Room;
-use crate::cost::observe::QueryCost;
+use crate::cost::QueryCost;
 use crate::instance::InstanceRoom;
-use crate::tuning::observe::Tuning;
+use crate::tuning::Tuning;
 
 /// What to replay.
 #[derive(Debug, Args)]

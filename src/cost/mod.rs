@@ -20,10 +20,46 @@ pub mod replay;
 pub mod report;
 pub mod splits;
 pub mod sqltext;
+pub mod surroundings;
 pub mod train;
 pub mod training;
 
+use std::sync::Arc;
+
 use crate::control::kinds::Rule;
+use crate::control::room::{Report, Room};
+use act::Outcome;
+use crd::QueryCostModel;
+use decide::Decision;
+use facts::Facts;
+use surroundings::Surroundings;
+
+/// QueryCostModel's reconciliation.
+#[derive(Clone)]
+pub struct QueryCost(pub Surroundings);
+
+impl Room for QueryCost {
+    type Kind = QueryCostModel;
+    type Facts = Facts;
+    type Decision = Decision;
+    type Outcome = Outcome;
+
+    async fn observe(&self, object: Arc<QueryCostModel>) -> Facts {
+        self.0.facts(&object).await
+    }
+
+    fn decide(facts: &Facts) -> Decision {
+        decide::decide(facts)
+    }
+
+    async fn act(&self, object: Arc<QueryCostModel>, decision: &Decision) -> Outcome {
+        act::act(&self.0, &object, decision).await
+    }
+
+    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
+        report::report(facts, decision, outcome)
+    }
+}
 
 /// The finalizer that removes the models.
 pub const FINALIZER: &str = "howdah.dev/remove-models";
@@ -54,6 +90,12 @@ pub fn home_rules() -> Vec<Rule> {
     vec![
         Rule::new("apps", &["deployments"], &verbs, why),
         Rule::new("", &["services"], &verbs, why),
+        Rule::new(
+            "",
+            &["secrets"],
+            &["create", "delete", "patch"],
+            "The replicas' own copy of the connection for EXPLAIN, whose Secret is in another namespace.",
+        ),
         Rule::new("policy", &["poddisruptionbudgets"], &verbs, why),
         Rule::new("autoscaling", &["horizontalpodautoscalers"], &verbs, why),
     ]

@@ -1,79 +1,27 @@
 //! Gathers the facts of a model: the source, the training's Job and result, the replicas. Not seeing something is a fact,
 //! not an error.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 
-use super::act::{self, Outcome};
 use super::crd::{CostModelStatus, Explain, QueryCostModel};
-use super::decide::{self, Decision};
 use super::deployment::{self, HASH_ANNOTATION};
 use super::evaluation::report::Report as Evaluated;
 use super::facts::{DeploymentFacts, Facts, Pattern, Trouble};
-use super::grants::Grants;
 use super::reason::Reason;
+use super::surroundings::Surroundings;
 use super::training::{self, TrainingResult};
 use super::{REPORT, model_path};
-use crate::control::metrics::Metrics;
 use crate::control::metrics::cost::CostSample;
-use crate::control::room::{Report, Room};
 use crate::control::training::TrainingState;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
 use crate::kubernetes::training_job;
-use crate::world::kubernetes::pod::OwnPod;
 use crate::world::kubernetes::secret::SecretText;
 use crate::world::kubernetes::{KubeError, job};
-use crate::world::store::Store;
-
-/// What the room works with.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The API server.
-    pub client: Client,
-    /// Where models are kept.
-    pub store: Arc<Store>,
-    /// Its URL, for trainings and replicas.
-    pub store_url: String,
-    /// The operator's own pod, the pattern of what it runs.
-    pub own_pod: Arc<OwnPod>,
-    /// Where models are told.
-    pub metrics: Arc<Metrics>,
-    /// What may be read with the operator's own rights, and for whom.
-    pub grants: Grants,
-}
-
-/// QueryCostModel's reconciliation.
-#[derive(Clone)]
-pub struct QueryCost(pub Surroundings);
-
-impl Room for QueryCost {
-    type Kind = QueryCostModel;
-    type Facts = Facts;
-    type Decision = Decision;
-    type Outcome = Outcome;
-
-    async fn observe(&self, object: Arc<QueryCostModel>) -> Facts {
-        self.0.facts(&object).await
-    }
-
-    fn decide(facts: &Facts) -> Decision {
-        decide::decide(facts)
-    }
-
-    async fn act(&self, object: Arc<QueryCostModel>, decision: &Decision) -> Outcome {
-        act::act(&self.0, &object, decision).await
-    }
-
-    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
-        super::report::report(facts, decision, outcome)
-    }
-}
 
 impl Surroundings {
     /// The facts of a model, read afresh: a cache that lags behind our own writes would train twice.

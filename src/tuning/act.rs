@@ -7,11 +7,12 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::FINALIZER;
+use super::checkpoint_path;
 use super::crd::{PostgresTuning, TrialState, TuningTrial, TuningTrialStatus};
 use super::decide::{Decision, Step, Write};
 use super::facts::Trouble;
-use super::observe::{Surroundings, checkpoint_path};
 use super::reason::Reason;
+use super::surroundings::{Surroundings, instance_trouble};
 use crate::control::status::FIELD_MANAGER;
 use crate::instance;
 use crate::world::kubernetes::{KubeError, job};
@@ -48,7 +49,10 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
     match step {
         Step::AddFinalizer => finalizers(&tunings, tuning, true).await.map_err(failed),
         Step::RemoveFinalizer => {
-            surroundings.store.delete_prefix(&checkpoint_path(tuning, None)).await.map_err(store)?;
+            // Checkpoints of no use to anybody must not keep a tuning whose baseline is back.
+            if let Err(error) = surroundings.store.delete_prefix(&checkpoint_path(tuning, None)).await {
+                tracing::warn!(%error, "the checkpoints of a deleted tuning stay in the model store");
+            }
             finalizers(&tunings, tuning, false).await.map_err(failed)?;
             let states = TrialState::FINAL.map(|state| format!("{state:?}"));
             surroundings.metrics.tuning.forget(&namespace, &tuning.name_any(), &states.each_ref().map(String::as_str));
@@ -60,8 +64,13 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
         Step::CreateTrial(trial) => {
             match trials.create(&PostParams::default(), trial).await {
                 Ok(_) => {}
-                // Created before a restart: the name says that it is the same trial.
-                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+                // Created before a restart: the name says that it is the same trial. How far it is stands in its status.
+                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {
+                    let known = trials.get_opt(&trial.name_any()).await.map_err(failed)?;
+                    if known.is_some_and(|known| known.status.is_some()) {
+                        return Ok(());
+                    }
+                }
                 Err(error) => return Err(failed(error)),
             }
             let status =
@@ -84,7 +93,7 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             job::delete_job(client, &namespace, name, PropagationPolicy::Foreground).await.map_err(kube)
         }
         Step::WriteConfiguration(Write::ConfigMapKey(text)) => {
-            let instance = surroundings.instance(tuning).await?;
+            let (instance, _) = surroundings.instance(tuning).await?;
             instance::act::write_key(client, &instance, text.as_deref()).await.map_err(instance_trouble)
         }
         Step::WriteConfiguration(Write::AlterSystem { set, reset }) => {
@@ -92,7 +101,7 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             instance::act::alter_system(&server, set, reset).await.map_err(instance_trouble)
         }
         Step::TouchPod { pod, value } => {
-            let instance = surroundings.instance(tuning).await?;
+            let (instance, _) = surroundings.instance(tuning).await?;
             instance::act::touch(client, &instance, pod, value).await.map_err(instance_trouble)
         }
         Step::Reload => {
@@ -100,7 +109,7 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             instance::act::reload(&server).await.map_err(instance_trouble)
         }
         Step::Restart { marker } => {
-            let instance = surroundings.instance(tuning).await?;
+            let (instance, _) = surroundings.instance(tuning).await?;
             instance::act::restart(client, &instance, marker).await.map_err(instance_trouble)
         }
     }
@@ -120,14 +129,6 @@ fn kube(error: KubeError) -> Trouble {
 
 fn store(error: crate::world::store::StoreError) -> Trouble {
     Trouble { reason: Reason::ModelStoreUnavailable, message: error.to_string() }
-}
-
-pub(super) fn instance_trouble(trouble: instance::Trouble) -> Trouble {
-    let reason = match trouble.reason {
-        instance::Reason::FieldConflict => Reason::FieldConflict,
-        _ => Reason::ConfigurationNotWritten,
-    };
-    Trouble { reason, message: trouble.message }
 }
 
 /// The trial's status under our field manager, whole: what is absent is removed.

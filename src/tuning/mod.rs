@@ -24,8 +24,65 @@ pub mod simulator;
 pub mod space;
 pub mod state;
 pub mod summary;
+pub mod surroundings;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use kube::runtime::watcher;
 
 use crate::control::kinds::Rule;
+use crate::control::room::{Guarded, Report, Room};
+use crate::control::scope::Scope;
+use act::Outcome;
+use crd::PostgresTuning;
+use decide::Decision;
+use facts::Facts;
+use surroundings::Surroundings;
+
+/// PostgresTuning's reconciliation.
+#[derive(Clone)]
+pub struct Tuning(pub Surroundings);
+
+impl Room for Tuning {
+    type Kind = PostgresTuning;
+    type Facts = Facts;
+    type Decision = Decision;
+    type Outcome = Outcome;
+
+    fn watch(&self, controller: Guarded<PostgresTuning>, scope: &Scope) -> Guarded<PostgresTuning> {
+        // A benchmark's end wakes its tuning by the label; everything else is looked at when the decision says so.
+        let labelled = watcher::Config::default().labels(TUNING_LABEL);
+        controller.watches(scope.api::<Job>(), labelled, |job| {
+            let namespace = job.namespace();
+            let name = job.labels().get(TUNING_LABEL).cloned();
+            name.map(|name| {
+                let reference = kube::runtime::reflector::ObjectRef::new(&name);
+                match namespace {
+                    Some(namespace) => reference.within(&namespace),
+                    None => reference,
+                }
+            })
+        })
+    }
+
+    async fn observe(&self, object: Arc<PostgresTuning>) -> Facts {
+        self.0.facts(&object).await
+    }
+
+    fn decide(facts: &Facts) -> Decision {
+        decide::decide(facts)
+    }
+
+    async fn act(&self, object: Arc<PostgresTuning>, decision: &Decision) -> Outcome {
+        act::act(&self.0, &object, decision).await
+    }
+
+    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
+        report::report(facts, decision, outcome)
+    }
+}
 
 /// What the room does in the cluster, beside what the instance room does.
 pub fn rules() -> Vec<Rule> {
@@ -65,3 +122,14 @@ pub const RESTART_ANNOTATION: &str = "howdah.dev/restart-session";
 pub const TUNING_LABEL: &str = "howdah.dev/tuning";
 /// The finalizer that restores the baseline.
 pub const FINALIZER: &str = "howdah.dev/restore-configuration";
+
+/// Where the checkpoint of a trial is; without a number, where all of the tuning's are.
+pub fn checkpoint_path(tuning: &PostgresTuning, number: Option<i32>) -> String {
+    let uid = tuning.uid().unwrap_or_default();
+    let root = format!("tuning/{}/{uid}", tuning.namespace().unwrap_or_default());
+    let session = tuning.status.as_ref().and_then(|s| s.session.as_ref()).map(|s| s.name.as_str());
+    match number {
+        Some(number) => format!("{root}/{}/{number:04}", session.unwrap_or("none")),
+        None => root,
+    }
+}

@@ -1,103 +1,22 @@
 //! Gathers the facts of a tuning. Not seeing something is a fact, not an error.
 
-use std::sync::Arc;
-
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 
-use super::TUNING_LABEL;
-use super::act::{self, Outcome};
 use super::crd::{PostgresTuning, TrialState, TuningTrial};
-use super::decide::{self, Decision};
+use super::decide;
 use super::facts::{Anomaly, Facts, Rival, Trouble};
 use super::optimizer::{self, Proposal};
 use super::reason::Reason;
 use super::session::Next;
+use super::surroundings::Surroundings;
+use super::{TUNING_LABEL, checkpoint_path};
 use crate::anomaly::crd::AnomalyDetector;
-use crate::control::metrics::Metrics;
 use crate::control::metrics::tuning::TuningSample;
-use crate::control::room::{Guarded, Report, Room};
-use crate::control::scope::Scope;
 use crate::instance;
-use crate::instance::crd::PostgresInstance;
-use crate::learn::worker::Worker;
-use crate::postgres::uri::Uri;
 use crate::world::kubernetes::{KubeError, job};
-use crate::world::postgres;
-use crate::world::store::Store;
-
-/// What the tuning room works with.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The API server.
-    pub client: Client,
-    /// Where checkpoints are kept.
-    pub store: Arc<Store>,
-    /// The thread on which models run.
-    pub worker: Worker,
-    /// The image of the benchmark's Job.
-    pub benchmark_image: String,
-    /// Where trials are counted.
-    pub metrics: Arc<Metrics>,
-}
-
-/// PostgresTuning's reconciliation.
-#[derive(Clone)]
-pub struct Tuning(pub Surroundings);
-
-impl Room for Tuning {
-    type Kind = PostgresTuning;
-    type Facts = Facts;
-    type Decision = Decision;
-    type Outcome = Outcome;
-
-    fn watch(&self, controller: Guarded<PostgresTuning>, scope: &Scope) -> Guarded<PostgresTuning> {
-        // A benchmark's end wakes its tuning by the label; everything else is looked at when the decision says so.
-        let labelled = watcher::Config::default().labels(TUNING_LABEL);
-        controller.watches(scope.api::<Job>(), labelled, |job| {
-            let namespace = job.namespace();
-            let name = job.labels().get(TUNING_LABEL).cloned();
-            name.map(|name| {
-                let reference = kube::runtime::reflector::ObjectRef::new(&name);
-                match namespace {
-                    Some(namespace) => reference.within(&namespace),
-                    None => reference,
-                }
-            })
-        })
-    }
-
-    async fn observe(&self, object: Arc<PostgresTuning>) -> Facts {
-        self.0.facts(&object).await
-    }
-
-    fn decide(facts: &Facts) -> Decision {
-        decide::decide(facts)
-    }
-
-    async fn act(&self, object: Arc<PostgresTuning>, decision: &Decision) -> Outcome {
-        act::act(&self.0, &object, decision).await
-    }
-
-    fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
-        super::report::report(facts, decision, outcome)
-    }
-}
-
-/// Where the checkpoint of a trial is; without a number, where all of the tuning's are.
-pub fn checkpoint_path(tuning: &PostgresTuning, number: Option<i32>) -> String {
-    let uid = tuning.uid().unwrap_or_default();
-    let root = format!("tuning/{}/{uid}", tuning.namespace().unwrap_or_default());
-    let session = tuning.status.as_ref().and_then(|s| s.session.as_ref()).map(|s| s.name.as_str());
-    match number {
-        Some(number) => format!("{root}/{}/{number:04}", session.unwrap_or("none")),
-        None => root,
-    }
-}
 
 impl Surroundings {
     /// The facts of a tuning, read afresh: a cache that lags behind our own writes would begin a trial twice.
@@ -114,6 +33,7 @@ impl Surroundings {
             rivals: Vec::new(),
             anomalies: Vec::new(),
             unseen: None,
+            elsewhere: None,
             proposal: None,
             benchmark_image: self.benchmark_image.clone(),
         };
@@ -122,7 +42,10 @@ impl Surroundings {
             return facts;
         }
         facts.instance = match self.instance(&facts.tuning).await {
-            Ok(instance) => Ok(instance::observe::facts(&self.client, &instance).await),
+            Ok((instance, elsewhere)) => {
+                facts.elsewhere = elsewhere;
+                Ok(instance::observe::facts(&self.client, &instance).await)
+            }
             Err(trouble) => Err(trouble),
         };
         facts.proposal = self.proposal(&facts).await;
@@ -153,30 +76,6 @@ impl Surroundings {
             };
         }
         Ok(())
-    }
-
-    /// The PostgresInstance of a tuning.
-    pub(super) async fn instance(&self, tuning: &PostgresTuning) -> Result<PostgresInstance, Trouble> {
-        let namespace = tuning.namespace().unwrap_or_default();
-        let name = &tuning.spec.instance_ref.name;
-        let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
-        match instances.get_opt(name).await {
-            Ok(Some(instance)) => Ok(instance),
-            Ok(None) => Err(Trouble {
-                reason: Reason::InstanceMissing,
-                message: format!("there is no PostgresInstance {name} in namespace {namespace}: create it"),
-            }),
-            Err(error) => Err(Trouble {
-                reason: Reason::InstanceNotReady,
-                message: format!("PostgresInstance {name} can't be read: {error}"),
-            }),
-        }
-    }
-
-    /// A connection to the tuning's server.
-    pub(super) async fn server(&self, tuning: &PostgresTuning) -> Result<(postgres::Client, Uri), Trouble> {
-        let instance = self.instance(tuning).await?;
-        instance::observe::open(&self.client, &instance).await.map_err(act::instance_trouble)
     }
 
     async fn trials(&self, tuning: &PostgresTuning) -> Result<Vec<TuningTrial>, kube::Error> {
@@ -273,7 +172,9 @@ fn rivals(all: Vec<PostgresTuning>, tuning: &PostgresTuning) -> Vec<Rival> {
                 name: other.name_any(),
                 created: other.metadata.creation_timestamp.clone(),
                 running: session.is_some_and(|s| s.settled.is_none()),
-                waiting: session.is_none() && !other.spec.suspend && other.metadata.deletion_timestamp.is_none(),
+                waiting: session.is_none_or(|s| s.settled.is_some() && s.name != decide::session_name(&other))
+                    && !other.spec.suspend
+                    && other.metadata.deletion_timestamp.is_none(),
             }
         })
         .collect()

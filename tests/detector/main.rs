@@ -11,9 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use howdah::anomaly::Anomaly;
 use howdah::anomaly::crd::{AnomalyDetector, State};
 use howdah::anomaly::decide::{Decision, Step};
-use howdah::anomaly::observe::{Anomaly, Memory, Surroundings};
+use howdah::anomaly::surroundings::{Memory, Surroundings};
 use howdah::control::conditions;
 use howdah::control::metrics::Metrics;
 use howdah::control::room::{Report, Room};

@@ -1,15 +1,17 @@
 //! Reads the rows of a detector from Prometheus: credentials from Secrets, one expression, rows by the server's clock.
 
+pub mod beside;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::Client;
 
-use super::answer::{self, Rows};
-use super::crd::{PrometheusSource, Receiver, SecretReference};
-use super::facts::Trouble;
-use super::features::{Watched, together};
-use super::reason::Reason;
+use crate::anomaly::answer::{self, Rows};
+use crate::anomaly::crd::{PrometheusSource, Receiver, SecretReference};
+use crate::anomaly::facts::Trouble;
+use crate::anomaly::features::{Watched, together};
+use crate::anomaly::reason::Reason;
 use crate::world::http::{Access, Credentials};
 use crate::world::kubernetes::{KubeError, secret};
 use crate::world::prometheus::{Prometheus, PrometheusError, Series};

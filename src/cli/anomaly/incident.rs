@@ -15,7 +15,7 @@ use crate::anomaly::features::{metrics, watched};
 use crate::anomaly::fetch;
 use crate::anomaly::incident::{Incident, Recorder};
 use crate::anomaly::model::Model;
-use crate::anomaly::observe::model_path;
+use crate::anomaly::model_path;
 use crate::anomaly::score::{Scored, Scorer};
 use crate::anomaly::sentence;
 use crate::anomaly::watching::signatures;

@@ -10,8 +10,8 @@ pub use search::{
     Algorithm, Budget, DdpgSpec, Durability, KnobRange, KnobSelection, OptimizerSpec, Profile, RewardKind, Safety,
 };
 pub use status::{
-    Evaluated, HistoryEntry, KnobScale, ParameterChange, PostgresTuningStatus, Recommendation, SessionKnob,
-    SessionOutcome, SessionRecord, SessionResources,
+    Evaluated, HistoryEntry, KnobScale, OriginalConfiguration, ParameterChange, PostgresTuningStatus, Recommendation,
+    SessionKnob, SessionOutcome, SessionRecord, SessionResources,
 };
 pub use trial::{Arm, TrialKind, TrialState, TuningTrial, TuningTrialSpec, TuningTrialStatus};
 pub use tuning::{

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{TrialKind, TrialState};
 use crate::decimal::Decimal;
+use crate::instance::crd::PostgresInstanceSpec;
 use crate::tuning::measurement::Parameters;
 
 /// What the tuning has done, found and recommends.
@@ -61,6 +62,13 @@ pub struct SessionRecord {
     /// What `ALTER SYSTEM` had set of these knobs before the first change, where that is how they are changed.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub baseline_alter_system: Parameters,
+    /// The instance as the session found it: what is changed there is restored there, also when the object is deleted or
+    /// points elsewhere by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<PostgresInstanceSpec>,
+    /// What was there before an earlier session, where this one began with that one's recommendation in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalConfiguration>,
     /// The knobs of the search with their ranges.
     pub knobs: Vec<SessionKnob>,
     /// What the server may use, in bytes and thousandths of a core.
@@ -72,6 +80,20 @@ pub struct SessionRecord {
     /// into effect once; what others change afterwards is theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
+}
+
+/// What was there before the first of several sessions, each of which began with the recommendation of the one before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OriginalConfiguration {
+    /// Values of every knob of that session's search.
+    pub parameters: Parameters,
+    /// Text of our configuration key; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
+    /// What `ALTER SYSTEM` had set of these knobs, where that is how they are changed.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub alter_system: Parameters,
 }
 
 /// How a session ended.

@@ -19,6 +19,8 @@ use super::{Budget, KnobSelection, OptimizerSpec, PostgresTuningStatus, Safety, 
     namespaced,
     status = "PostgresTuningStatus",
     derive = "PartialEq",
+    validation = Rule::new("size(self.metadata.name) <= 52")
+        .message("metadata.name can have 52 characters at most: trials and Jobs are named after it"),
     printcolumn = r#"{"name":"Instance","type":"string","jsonPath":".spec.instanceRef.name"}"#,
     printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
     printcolumn = r#"{"name":"Trial","type":"string","jsonPath":".status.progress"}"#,

@@ -17,6 +17,10 @@ pub(super) struct Target {
     changed: Parameters,
     /// Every knob of the session with its value.
     expected: Parameters,
+    /// What `ALTER SYSTEM` is to hold besides `changed`.
+    stored: Parameters,
+    /// It is what was there before: where somebody else changed a value meanwhile, his is what stays.
+    yields: bool,
 }
 
 impl Target {
@@ -29,6 +33,8 @@ impl Target {
             text: Some(configuration::render(session.baseline_configuration.as_deref(), parameters, &marker)),
             changed: parameters.clone(),
             expected,
+            stored: session.baseline_alter_system.clone(),
+            yields: false,
         }
     }
 
@@ -38,6 +44,20 @@ impl Target {
             text: session.baseline_configuration.clone(),
             changed: Parameters::new(),
             expected: session.baseline_parameters.clone(),
+            stored: session.baseline_alter_system.clone(),
+            yields: true,
+        }
+    }
+
+    /// What was there before the first of the sessions that built on each other.
+    pub(super) fn first(session: &SessionRecord) -> Self {
+        let Some(original) = &session.original else { return Self::original(session) };
+        Self {
+            text: original.configuration.clone(),
+            changed: Parameters::new(),
+            expected: original.parameters.clone(),
+            stored: original.alter_system.clone(),
+            yields: true,
         }
     }
 
@@ -94,11 +114,17 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
             let message = "the kubelet has not yet brought the configuration into the server's volume".into();
             return Effect::Steps { steps: touch().into_iter().collect(), message };
         }
-        if wanted.is_some() && server.marker.as_deref() != wanted {
+        if server.marker.as_deref() != wanted {
             return Effect::Steps { steps: vec![Step::Reload], message: "the server reads the configuration".into() };
         }
     }
-    let mismatches = safety::readback(&target.expected, facts.settings(), facts.our_file());
+    let mut mismatches = safety::readback(&target.expected, facts.settings(), facts.our_file());
+    if target.yields {
+        let ours = |mismatch: &Mismatch| {
+            matches!(mismatch, Mismatch::PendingRestart { .. }) || facts.is_from_our_file(mismatch.name())
+        };
+        mismatches.retain(ours);
+    }
     let Some(first) = mismatches.first() else { return Effect::Complete };
     if mismatches.iter().any(|m| matches!(m, Mismatch::Differs { .. })) {
         return Effect::Steps { steps: vec![Step::Reload], message: first.to_string() };
@@ -125,7 +151,7 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
 
 /// What `ALTER SYSTEM` must still set and reset, if anything.
 fn alter_system(session: &SessionRecord, target: &Target, stored: &Parameters) -> Option<Write> {
-    let mut wanted = session.baseline_alter_system.clone();
+    let mut wanted = target.stored.clone();
     wanted.extend(target.changed.clone());
     let set: Parameters = wanted
         .iter()
@@ -135,6 +161,7 @@ fn alter_system(session: &SessionRecord, target: &Target, stored: &Parameters) -
     let reset: Vec<String> = session
         .baseline_parameters
         .keys()
+        .chain(target.expected.keys().filter(|name| !session.baseline_parameters.contains_key(*name)))
         .filter(|name| stored.contains_key(*name) && !wanted.contains_key(*name))
         .cloned()
         .collect();

@@ -37,6 +37,11 @@ pub(super) fn is_settled(facts: &Facts, session: &SessionRecord) -> bool {
     session.outcome.is_some_and(|outcome| session.settled.as_deref() == Some(&wanted(facts, outcome)))
 }
 
+/// The baseline is what is to stay of an ended session.
+pub(super) fn ends_with_baseline(facts: &Facts, session: &SessionRecord) -> bool {
+    session.outcome.is_none_or(|outcome| wanted(facts, outcome) == BASELINE)
+}
+
 /// Name of the configuration that is to stay: `baseline`, or the recommendation's hash.
 fn wanted(facts: &Facts, outcome: SessionOutcome) -> String {
     let applies = |hash: &str| match facts.tuning.spec.mode {

@@ -16,6 +16,8 @@ use super::measurement::Parameters;
 use super::reason::Reason;
 use effect::{Effect, Target};
 
+pub use preflight::session_name;
+
 /// What to do, because of what, and when to look next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -149,8 +151,11 @@ pub fn decide(facts: &Facts) -> Decision {
         // What a session settled on stays.
         let running = session.filter(|s| s.settled.is_none());
         return running
-            .and_then(|session| restore(facts, session))
+            .and_then(|session| restore(facts, &Target::original(session)))
             .unwrap_or_else(|| Decision::wait(Reason::Suspended, Reason::Suspended.sentence(), IDLE));
+    }
+    if let Some((why, session)) = facts.elsewhere.as_deref().zip(session) {
+        return leave(facts, why, session);
     }
     match session {
         None => preflight::begin(facts),
@@ -159,9 +164,24 @@ pub fn decide(facts: &Facts) -> Decision {
         }
         Some(session) => match session.outcome {
             Some(outcome) => ending::settle(facts, session, outcome),
+            None if session.settled.is_some() => {
+                Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, LEFT) }
+            }
             None => trial::proceed(facts, session),
         },
     }
+}
+
+/// What a session says that was ended because its instance was deleted or points elsewhere.
+const LEFT: &str = "the PostgresInstance was deleted or its spec.configuration changed in mid-session, and the baseline was \
+                    restored where it had been; change the annotation howdah.dev/restart-session to begin anew";
+
+/// What the session changed is restored where it was changed, and the session is over.
+fn leave(facts: &Facts, why: &str, session: &SessionRecord) -> Decision {
+    restore(facts, &Target::original(session)).unwrap_or_else(|| {
+        let session = SessionRecord { settled: Some(BASELINE.to_owned()), ..session.clone() };
+        Decision { session: Some(session), ..Decision::stalled(Reason::Interrupted, why) }
+    })
 }
 
 /// What must be right before anything is changed. A server that fails in the middle of a trial is the trial's matter.
@@ -181,8 +201,23 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     }
     facts.instance_trouble().map(|trouble| {
         let message = format!("{}: {}", trouble.reason, trouble.message);
-        Decision::stalled(Reason::InstanceNotReady, message)
+        write_back(facts, &message).unwrap_or_else(|| Decision::stalled(Reason::InstanceNotReady, message))
     })
+}
+
+/// What took the server down must not keep it down: while nobody can say how it is, it is given its baseline's text.
+fn write_back(facts: &Facts, trouble: &str) -> Option<Decision> {
+    let session = facts.session().filter(|session| session.settled.is_none())?;
+    let ends = facts.tuning.spec.suspend || session.name != preflight::session_name(&facts.tuning);
+    let target = match session.outcome {
+        None if !ends => Target::of(session, &Parameters::new()),
+        // A recommendation on its way into effect was measured, and more than once.
+        Some(_) if !ends && !ending::ends_with_baseline(facts, session) => return None,
+        _ => Target::original(session),
+    };
+    let Effect::Steps { steps, message } = effect::bring(facts, session, &target) else { return None };
+    matches!(steps.first(), Some(Step::WriteConfiguration(_)))
+        .then(|| Decision::act(Reason::Restoring, format!("{message} as it was, because of {trouble}"), steps))
 }
 
 /// The tuning wants nothing of its instance, so that it need not wait for another one.
@@ -193,12 +228,13 @@ fn is_at_rest(facts: &Facts) -> bool {
     facts.tuning.spec.suspend || facts.session().is_some_and(ended)
 }
 
-/// Ends what runs and restores what was there before the session; `None` once that is done.
-fn restore(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
+/// Ends what runs and restores what was there before; `None` once that is done.
+fn restore(facts: &Facts, target: &Target) -> Option<Decision> {
+    let session = facts.session()?;
     if let Some(steps) = trial::abort(facts, Reason::Interrupted, Reason::Interrupted.sentence()) {
         return Some(Decision::act(Reason::Restoring, "the running trial is ended", steps));
     }
-    match effect::bring(facts, session, &Target::original(session)) {
+    match effect::bring(facts, session, target) {
         Effect::Complete => None,
         Effect::Steps { steps, message } => Some(Decision::act(Reason::Restoring, message, steps)),
         Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
@@ -221,7 +257,7 @@ fn delete(facts: &Facts) -> Decision {
     let release = |message: &str| Decision::act(Reason::Deleting, message, vec![Step::RemoveFinalizer]);
     let Some(session) = facts.session() else { return release("nothing was changed") };
     match session.settled.as_deref() {
-        Some(BASELINE) => return release("the baseline is in effect"),
+        Some(BASELINE) if session.original.is_none() => return release("the baseline is in effect"),
         Some(_) if facts.tuning.spec.deletion_policy == DeletionPolicy::Retain => {
             return release("the applied recommendation stays, as deletionPolicy Retain wants");
         }
@@ -231,7 +267,7 @@ fn delete(facts: &Facts) -> Decision {
         Some(_) => return unsettle(session, Reason::Restoring),
         None => {}
     }
-    match restore(facts, session) {
+    match restore(facts, &Target::first(session)) {
         None => release("the baseline is in effect again"),
         // What can still be written is, so that a server that comes back starts with its own configuration.
         Some(decision) if decision.steps.is_empty() && facts.target_is_gone() => {

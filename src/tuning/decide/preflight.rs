@@ -2,16 +2,17 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::crd::{PostgresTuning, SessionRecord};
-use super::super::facts::{ConfigurationWay, Facts};
+use super::super::crd::{OriginalConfiguration, PostgresTuning, SessionRecord};
+use super::super::facts::{BASELINE, ConfigurationWay, Facts};
 use super::super::measurement::Parameters;
 use super::super::reason::Reason;
 use super::super::space::Space;
 use super::super::{RESTART_ANNOTATION, safety};
+use super::effect::Target;
 use super::{Decision, SOON, Step};
 
 /// A session's name: what would make its trials meaningless when it changes.
-pub(super) fn session_name(tuning: &PostgresTuning) -> String {
+pub fn session_name(tuning: &PostgresTuning) -> String {
     let spec = &tuning.spec;
     let annotation = tuning.metadata.annotations.as_ref().and_then(|a| a.get(RESTART_ANNOTATION));
     let identity = serde_json::json!([
@@ -52,6 +53,11 @@ pub(super) fn begin(facts: &Facts) -> Decision {
         }
     };
     let touched = safety::touched(&space, settings);
+    if let Some(name) = touched.iter().find(|name| settings.get(*name).is_some_and(|s| s.pending_restart)) {
+        // Our first restart would bring it into effect, and what the session measured as its baseline would never be again.
+        let message = format!("a new value of {name} waits for a restart: restart the server, or exclude the knob");
+        return Decision::stalled(Reason::InstanceNotReady, message);
+    }
     if let Some(name) = facts.waits_for_reload(&touched) {
         // Our own reload would bring it into effect in the middle of the session, and the baseline would be another.
         let message = format!("a file sets {name} to a value that the server has not read yet; it reads it now");
@@ -80,6 +86,8 @@ pub(super) fn begin(facts: &Facts) -> Decision {
         baseline_parameters: baseline,
         baseline_configuration: text,
         baseline_alter_system: stored,
+        instance: facts.instance_spec().cloned(),
+        original: original(facts),
         knobs: space.to_session(),
         resources,
         outcome: None,
@@ -89,10 +97,25 @@ pub(super) fn begin(facts: &Facts) -> Decision {
     Decision { session: Some(session), ..Decision::wait(Reason::Preflight, message, SOON) }
 }
 
+/// What was there before the session whose recommendation is in effect, as this one begins.
+fn original(facts: &Facts) -> Option<OriginalConfiguration> {
+    let before = facts.session()?;
+    match before.settled.as_deref()? {
+        // What replaced the recommendation is not ours to undo.
+        _ if facts.was_changed_by_others() => None,
+        BASELINE => before.original.clone(),
+        _ => Some(before.original.clone().unwrap_or_else(|| OriginalConfiguration {
+            parameters: before.baseline_parameters.clone(),
+            configuration: before.baseline_configuration.clone(),
+            alter_system: before.baseline_alter_system.clone(),
+        })),
+    }
+}
+
 /// A search that was changed begins another session: first the baseline comes back, then the facts are frozen anew.
 pub(super) fn begin_anew(facts: &Facts, session: &SessionRecord) -> Decision {
     let running = session.settled.is_none().then_some(session);
-    running.and_then(|session| super::restore(facts, session)).unwrap_or_else(|| begin(facts))
+    running.and_then(|session| super::restore(facts, &Target::original(session))).unwrap_or_else(|| begin(facts))
 }
 
 /// What `ALTER SYSTEM` or the command line sets would win over our file: say so before the first trial.

@@ -5,7 +5,7 @@ use super::super::configuration;
 use super::super::crd::{
     SessionOutcome, SessionRecord, TrialKind, TrialState, TuningTrial, TuningTrialSpec, TuningTrialStatus,
 };
-use super::super::facts::Facts;
+use super::super::facts::{ConfigurationWay, Facts};
 use super::super::measurement::{BenchmarkResult, Measurement, Parameters};
 use super::super::reason::Reason;
 use super::super::session::Next;
@@ -19,6 +19,8 @@ use crate::kubernetes::job::{JobPhase, PodTroubleKind};
 const APPLY_LIMIT_SECONDS: i64 = 120;
 /// Seconds that a restart may take beyond the recovery that the specification allows.
 const RESTART_LIMIT_SECONDS: i64 = 120;
+/// Seconds that a benchmark may take to be started once its configuration is in effect.
+const START_LIMIT_SECONDS: i64 = 600;
 /// Share of the memory limit that trips the guardrail.
 const MEMORY_GUARDRAIL: f64 = 0.90;
 
@@ -63,13 +65,13 @@ fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Deci
     let name = Facts::name_of(trial);
     let age = facts.seconds_in_state(trial);
     let restarting = facts.state_of(trial) == TrialState::Restarting;
+    let (limit, reason) = if restarting {
+        let recovery = i64::from(facts.tuning.spec.safety.max_recovery_seconds);
+        (recovery + RESTART_LIMIT_SECONDS, Reason::RestartTimedOut)
+    } else {
+        (APPLY_LIMIT_SECONDS, Reason::ConfigurationNotInEffect)
+    };
     let late = |message: &str| {
-        let (limit, reason) = if restarting {
-            let recovery = i64::from(facts.tuning.spec.safety.max_recovery_seconds);
-            (recovery + RESTART_LIMIT_SECONDS, Reason::RestartTimedOut)
-        } else {
-            (APPLY_LIMIT_SECONDS, Reason::ConfigurationNotInEffect)
-        };
         (age > limit).then(|| {
             let cause = facts.instance_trouble().map_or_else(|| message.to_owned(), |trouble| trouble.message);
             let message = format!("not in effect after {limit} s: {cause}");
@@ -80,6 +82,11 @@ fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Deci
         Effect::Complete if facts.instance_trouble().is_some() => {
             let message = facts.instance_trouble().map(|trouble| trouble.message).unwrap_or_default();
             late(&message).unwrap_or_else(|| Decision::wait(Reason::InstanceNotReady, message, SOON))
+        }
+        // Whoever refuses the Job, a quota say, the configuration does not stay for as long as he likes.
+        Effect::Complete if age > limit + START_LIMIT_SECONDS => {
+            let message = "its Job could not be created in ten minutes; the operator's log says why";
+            ended(facts, trial, TrialState::Failed, Reason::BenchmarkPending, message)
         }
         Effect::Complete => {
             let job = match benchmark_job::job(facts, trial) {
@@ -164,6 +171,9 @@ fn guardrail(facts: &Facts, trial: &TuningTrial) -> Option<(Reason, String)> {
     if started.is_some_and(|started| started != server.started_at_ms) {
         return Some((Reason::PostgresRestarted, Reason::PostgresRestarted.sentence().into()));
     }
+    if facts.is_pod_unready() {
+        return Some((Reason::AvailabilityGuardrail, "the server's pod is not ready".to_owned()));
+    }
     if let Some((used, limit)) = facts.memory().filter(|(used, limit)| *used > MEMORY_GUARDRAIL * limit) {
         let message = format!("{:.0} % of the memory limit is in use", used / limit * 100.0);
         return Some((Reason::MemoryGuardrail, message));
@@ -176,6 +186,9 @@ fn observed(facts: &Facts, session: &SessionRecord, trial: &TuningTrial, measure
     if let Some(message) = too_slow(facts, &measurement) {
         return ended(facts, trial, TrialState::Aborted, Reason::LatencyGuardrail, &message);
     }
+    if let Some(message) = measured_something_else(facts, trial, &measurement) {
+        return ended(facts, trial, TrialState::Failed, Reason::ConfigurationNotInEffect, &message);
+    }
     let number = trial.spec.number;
     let message = format!("trial {number} measured {:.1} tps", measurement.tps.0);
     let scored = facts.scored_with(session, trial, &measurement);
@@ -187,6 +200,19 @@ fn observed(facts: &Facts, session: &SessionRecord, trial: &TuningTrial, measure
     };
     let name = Facts::name_of(trial);
     Decision::act(progress_reason(facts), message, vec![Step::SetTrial { name, status: Box::new(status) }])
+}
+
+/// A server that read another file while it was measured: somebody changed our key, or what the file is made of.
+fn measured_something_else(facts: &Facts, trial: &TuningTrial, measurement: &Measurement) -> Option<String> {
+    matches!(facts.configuration_way(), Ok(ConfigurationWay::ConfigMap { .. })).then_some(())?;
+    let at_the_end = measurement.configuration.as_deref();
+    (at_the_end != Some(trial.spec.marker.as_str())).then(|| {
+        format!(
+            "at its end the server ran configuration {} instead of {}: somebody changed our key while it was measured",
+            at_the_end.unwrap_or("without a marker"),
+            trial.spec.marker
+        )
+    })
 }
 
 fn too_slow(facts: &Facts, measurement: &Measurement) -> Option<String> {

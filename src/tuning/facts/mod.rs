@@ -70,6 +70,9 @@ pub struct Facts {
     pub anomalies: Vec<Anomaly>,
     /// Why the cluster's own objects could not be read, if so: nothing may be concluded from what seems to be absent.
     pub unseen: Option<Trouble>,
+    /// Why the instance is no longer what the running session found, in a sentence: `instance` is still what it found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
     /// What the optimizer proposes, where a proposal is due.
     pub proposal: Option<Result<Proposal, Trouble>>,
     /// The image of the benchmark's Job.

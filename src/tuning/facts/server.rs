@@ -65,8 +65,8 @@ impl Facts {
         self.answer().map_or(&NONE, |server| &server.settings)
     }
 
-    /// A part without which the server can't be restored no longer exists: the instance, its Secret, its ConfigMap or
-    /// its workload.
+    /// A part without which the server can't be restored no longer exists: the instance, its ConfigMap, what runs it, or
+    /// the Secret of a server of which nothing else is known.
     pub fn target_is_gone(&self) -> bool {
         use instance::Reason::{ConfigMapMissing, SecretMissing, WorkloadMissing};
         match &self.instance {
@@ -75,8 +75,10 @@ impl Facts {
                 let workload = known.workload.as_ref().and_then(|w| w.as_ref().err());
                 let key = known.configuration.as_ref().and_then(|c| c.as_ref().err());
                 let server = known.server.as_ref().err();
-                let missing = [ConfigMapMissing, SecretMissing, WorkloadMissing];
-                [workload, key, server].into_iter().flatten().any(|trouble| missing.contains(&trouble.reason))
+                let is = |trouble: Option<&instance::Trouble>, reason| trouble.is_some_and(|t| t.reason == reason);
+                let stopped = is(workload, WorkloadMissing) && server.is_some();
+                // Without its ConfigMap no text can be restored, and without anything that runs it no value.
+                is(key, ConfigMapMissing) || stopped || (is(server, SecretMissing) && known.workload.is_none())
             }
         }
     }
@@ -102,6 +104,12 @@ impl Facts {
     pub fn our_file(&self) -> Option<&str> {
         let configuration = &self.instance_spec()?.configuration;
         Some(configuration.config_map.as_ref().map_or(AUTO_CONF, |reference| reference.key.as_str()))
+    }
+
+    /// The server runs the value of our file.
+    pub fn is_from_our_file(&self, name: &str) -> bool {
+        let file = self.settings().get(name).and_then(|setting| setting.source_file.as_deref());
+        file.zip(self.our_file()).is_some_and(|(file, ours)| file.ends_with(ours))
     }
 
     /// The marker in our file as the server sees it now, loaded or not.
@@ -146,6 +154,11 @@ impl Facts {
     /// The pod that runs the server, where it is known.
     pub fn pod_name(&self) -> Option<&str> {
         self.known()?.pod().map(|pod| pod.name.as_str())
+    }
+
+    /// The pod that runs the server is known, and not ready.
+    pub fn is_pod_unready(&self) -> bool {
+        self.known().and_then(InstanceFacts::pod).is_some_and(|pod| !pod.ready)
     }
 
     /// The pod's container was last ended for its memory.

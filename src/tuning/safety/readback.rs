@@ -41,6 +41,15 @@ pub enum Mismatch {
     },
 }
 
+impl Mismatch {
+    /// The knob.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Shadowed { name, .. } | Self::PendingRestart { name, .. } | Self::Differs { name, .. } => name,
+        }
+    }
+}
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,7 @@
 //! Recorded facts with their decisions.
 
 use super::*;
-use crate::anomaly::observe::Anomaly;
+use crate::anomaly::Anomaly;
 use crate::control::golden::assert_recorded;
 
 #[test]

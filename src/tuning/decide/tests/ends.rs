@@ -111,3 +111,66 @@ fn a_changed_search_restores_the_baseline_and_begins_anew() {
     assert_eq!(Configuration::of(&model), before);
     assert_nothing_ran_twice(&model);
 }
+
+#[test]
+fn deletion_takes_back_what_a_session_before_applied() {
+    for way in [Way::Key, Way::AlterSystem] {
+        let mut model = tuning(4, "Apply", "Never", way);
+        let before = Configuration::of(&model);
+        run(&mut model, &[]);
+        let applied = Configuration::of(&model);
+        assert_ne!(applied, before);
+        // The next session begins with it in effect, and finds nothing better.
+        model.gain = 0.0;
+        model.tuning.spec.optimizer.seed += 1;
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Ready"), "True NoSignificantGain");
+        assert_eq!(Configuration::of(&model).shown, applied.shown);
+        model.tuning.metadata.deletion_timestamp = Some(model.now());
+        run(&mut model, &[]);
+        assert!(model.gone);
+        assert_eq!(Configuration::of(&model), before);
+    }
+}
+
+#[test]
+fn a_session_whose_instance_goes_elsewhere_restores_it_and_ends() {
+    for way in [Way::Key, Way::AlterSystem] {
+        let mut model = tuning(4, "Recommend", "Always", way);
+        let before = Configuration::of(&model);
+        look(&mut model, 60, &[]);
+        model.elsewhere = Some("PostgresInstance shop was deleted in mid-session".into());
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Ready"), "False Interrupted");
+        assert_eq!(Configuration::of(&model), before);
+        // Asked to, it begins anew.
+        model.elsewhere = None;
+        model.tuning.spec.optimizer.seed += 1;
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Ready"), "True RecommendationReady");
+        assert_eq!(Configuration::of(&model), before);
+    }
+}
+
+#[test]
+fn what_others_changed_meanwhile_stays_theirs() {
+    let mut model = tuning(4, "Recommend", "Never", Way::NoKey);
+    look(&mut model, 60, &[]);
+    model.server.set_elsewhere("random_page_cost", "1.5");
+    model.tuning.spec.suspend = true;
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Ready"), "False Suspended");
+    assert_eq!((model.key.as_deref(), model.server.shown()["random_page_cost"].as_str()), (None, "1.5"));
+}
+
+#[test]
+fn a_value_that_waits_for_a_restart_is_no_baseline() {
+    let mut model = tuning(4, "Recommend", "Always", Way::NoKey);
+    model.server.set_elsewhere("shared_buffers", "2GB");
+    model.server.reload();
+    look(&mut model, 20, &[]);
+    assert_eq!(model.condition("Stalled"), "True InstanceNotReady");
+    model.restart(0);
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Ready"), "True RecommendationReady");
+}

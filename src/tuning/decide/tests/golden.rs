@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::control::golden::assert_recorded;
+use crate::tuning::Tuning;
 use crate::tuning::crd::{TrialKind, TrialState};
-use crate::tuning::observe::Tuning;
 
 /// Only the settings that this tuning has to do with, so that a record can be read.
 fn small() -> Model {

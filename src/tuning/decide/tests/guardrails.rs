@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tuning::crd::{SessionOutcome, TrialKind, TrialState};
+use crate::tuning::measurement::{BenchmarkResult, Measurement};
 use crate::tuning::reason::Reason;
 
 /// What goes wrong with the server in the middle of a trial, and how it is mended.
@@ -148,4 +149,55 @@ fn a_volume_that_never_changes_fails_the_trial_in_time() {
     model.kubelet_syncs = true;
     run(&mut model, &[]);
     assert_eq!(model.condition("Ready"), "True RecommendationReady");
+}
+
+#[test]
+fn a_configuration_that_keeps_the_server_down_is_taken_back_while_nobody_answers() {
+    for suspended in [false, true] {
+        let mut model = tuning(5, "Recommend", "Never", Way::Key);
+        let before = Configuration::of(&model);
+        let trial = until_measuring(&mut model, Some(TrialKind::Explore));
+        model.cannot_start_with = Some(model.trials[&trial].spec.marker.clone());
+        model.restart(1);
+        model.look(None);
+        assert_eq!(aborted(&model, &trial).as_deref(), Some(Reason::AvailabilityGuardrail.word()));
+        model.tuning.spec.suspend = suspended;
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Ready"), if suspended { "False Suspended" } else { "True RecommendationReady" });
+        assert_eq!(Configuration::of(&model), before);
+    }
+}
+
+#[test]
+fn a_measurement_of_another_configuration_is_none() {
+    let mut model = tuning(5, "Recommend", "Never", Way::Key);
+    let trial = until_measuring(&mut model, Some(TrialKind::Explore));
+    // Somebody took our key out, and the server read that: at the benchmark's end it ran another configuration.
+    let other = Measurement { configuration: Some("another".into()), ..Measurement::default() };
+    model.end_job(&trial, &serde_json::to_string(&BenchmarkResult::Measured(Box::new(other))).unwrap());
+    model.look(None);
+    let status = model.trials[&trial].status.clone().unwrap();
+    assert_eq!(status.state, TrialState::Failed);
+    assert_eq!(status.reason.as_deref(), Some(Reason::ConfigurationNotInEffect.word()));
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Ready"), "True RecommendationReady");
+}
+
+#[test]
+fn a_job_that_nobody_lets_be_created_does_not_keep_its_configuration_in_effect() {
+    let mut model = tuning(5, "Recommend", "Never", Way::Key);
+    until_measuring(&mut model, Some(TrialKind::Heuristic));
+    let numbers = model.trials.len();
+    for _ in 0..PATIENCE {
+        // The process gets as far as the Job, and no further.
+        let starts = crate::tuning::decide::decide(&model.facts()).steps;
+        let refused = matches!(starts.first(), Some(crate::tuning::decide::Step::StartBenchmark { .. }));
+        model.look(refused.then_some(Crash { steps: 0, half: false }));
+        if let Some(failed) = model.trials.values().find(|t| t.status.as_ref().unwrap().state == TrialState::Failed) {
+            assert_eq!(failed.spec.number as usize, numbers + 1);
+            assert_eq!(failed.status.as_ref().unwrap().reason.as_deref(), Some(Reason::BenchmarkPending.word()));
+            return;
+        }
+    }
+    panic!("no trial failed");
 }

@@ -76,11 +76,8 @@ fn at_rest(decision: &Decision) -> bool {
 /// Looks until nothing is left to do; the process dies where `crashes` says so.
 fn run(model: &mut Model, crashes: &[Option<Crash>]) -> Decision {
     let mut crashes = crashes.iter().copied();
-    for i in 0..PATIENCE {
+    for _ in 0..PATIENCE {
         let decision = model.look(crashes.next().flatten());
-        if std::env::var_os("X").is_some() && at_rest(&decision) {
-            eprintln!("LOOKS {i} {}", model.started.len());
-        }
         if model.gone || at_rest(&decision) {
             // A process that died before it told of the end tells it now.
             return if model.gone { decision } else { model.look(None) };

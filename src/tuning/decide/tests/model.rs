@@ -85,6 +85,10 @@ pub struct Model {
     pub gain: f64,
     /// When an anomaly that is open began.
     pub anomaly_since: Option<Time>,
+    /// The server does not start with a file in which this stands.
+    pub cannot_start_with: Option<String>,
+    /// Why the instance is no longer what the session found.
+    pub elsewhere: Option<String>,
     /// The kubelet brings what changes in the ConfigMap.
     pub kubelet_syncs: bool,
     /// The tuning is no more.
@@ -137,6 +141,8 @@ impl Model {
             last_termination: None,
             gain: 0.3,
             anomaly_since: None,
+            cannot_start_with: None,
+            elsewhere: None,
             kubelet_syncs: true,
             gone: false,
             now_ms: start.as_millisecond(),
@@ -203,6 +209,7 @@ impl Model {
             rivals: self.rivals.clone(),
             anomalies: self.anomaly_since.iter().map(anomaly).collect(),
             unseen: None,
+            elsewhere: None,
             proposal: None,
             benchmark_image: "howdah".into(),
         };
@@ -215,6 +222,9 @@ impl Model {
             trouble: None,
             progress: None,
         });
+        if facts.session().is_some_and(|session| session.settled.is_none()) {
+            facts.elsewhere = self.elsewhere.clone();
+        }
         facts.proposal = proposal(&facts);
         facts
     }
@@ -399,7 +409,18 @@ impl Model {
             Some(looks) => self.sync_in = Some(looks.saturating_sub(1)),
             None => {}
         }
+        let crashes = |text: &String| self.server.file.as_ref().is_some_and(|file| file.contains(text.as_str()));
+        if self.server.down == 1 && self.cannot_start_with.as_ref().is_some_and(crashes) {
+            return self.tick_jobs();
+        }
         self.server.down = self.server.down.saturating_sub(1);
+        if self.server.down == 0 && self.cannot_start_with.is_some() {
+            self.server.start(self.server.started_at_ms);
+        }
+        self.tick_jobs();
+    }
+
+    fn tick_jobs(&mut self) {
         self.jobs.retain(|_, job| !job.terminating);
         let due: Vec<String> = self.jobs.iter().filter(|(_, job)| job.looks == 1).map(|(n, _)| n.clone()).collect();
         for name in due {
@@ -425,6 +446,7 @@ impl Model {
             latency_p95_ms: Decimal::rounded(1.7 * latency),
             latency_p99_ms: Decimal::rounded(2.6 * latency),
             latency_stddev_ms: Decimal::rounded(0.5 * latency),
+            configuration: self.server.facts().marker,
             ..Measurement::default()
         }
     }

@@ -52,6 +52,14 @@ impl Server {
         self.settings.retain(|name, _| names.contains(&name.as_str()));
     }
 
+    /// Another file sets a value, which ours and that of `ALTER SYSTEM` go before.
+    pub fn set_elsewhere(&mut self, name: &str, value: &str) {
+        let built = self.built.get_mut(name).expect("every setting was built");
+        *built = built.with(value);
+        (built.source, built.source_file) =
+            ("configuration file".into(), Some("/etc/postgresql/postgresql.conf".into()));
+    }
+
     /// Reads the files; what needs a restart waits for one.
     pub fn reload(&mut self) {
         self.load(false);

@@ -1,0 +1,67 @@
+//! What the anomaly room works with: clients, a store, a thread, and what is kept between two looks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Client;
+
+use super::facts::Trouble;
+use super::fetch::beside::Beside;
+use super::reason::Reason;
+use super::watching::Watching;
+use crate::control::metrics::Metrics;
+use crate::learn::worker::Worker;
+use crate::world::kubernetes::pod::OwnPod;
+use crate::world::store::Store;
+
+/// What the anomaly room works with.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The API server.
+    pub client: Client,
+    /// Where models are kept.
+    pub store: Arc<Store>,
+    /// Its URL, for the training's Job.
+    pub store_url: String,
+    /// The thread on which models run.
+    pub worker: Worker,
+    /// Where scores are told.
+    pub metrics: Arc<Metrics>,
+    /// The operator's own pod, the pattern of the training's Job.
+    pub own_pod: Arc<OwnPod>,
+    /// What is kept between two looks; all of it can be lost.
+    pub memory: Arc<Memory>,
+}
+
+/// What is kept between two looks at a detector, by its uid.
+#[derive(Default)]
+pub struct Memory {
+    detectors: Mutex<HashMap<String, Kept>>,
+}
+
+/// What is kept of one detector.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The model at work.
+    pub(super) watching: Option<Watching>,
+    /// What was last seen beside the metrics.
+    pub(super) beside: Beside,
+    /// When the Alertmanager was last told that an alert fires.
+    pub(super) alerted: Option<Time>,
+}
+
+impl Memory {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        self.detectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Surroundings {
+    /// The operator's own pod.
+    pub(super) async fn own_pod(&self) -> Result<&Pod, Trouble> {
+        let pod = self.own_pod.pattern(&self.client, &self.store_url, "a training's Job").await;
+        pod.map_err(|message| Trouble::new(Reason::TrainerUnknown, message))
+    }
+}
