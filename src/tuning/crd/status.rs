@@ -82,6 +82,24 @@ pub struct SessionRecord {
     pub settled: Option<String>,
 }
 
+impl SessionRecord {
+    /// What was there before the first of the sessions that built on each other: of what the earlier ones changed, what
+    /// they found; of the rest, what this one found.
+    pub fn first(&self) -> OriginalConfiguration {
+        let found = OriginalConfiguration {
+            parameters: self.baseline_parameters.clone(),
+            configuration: self.baseline_configuration.clone(),
+            alter_system: self.baseline_alter_system.clone(),
+        };
+        let Some(before) = &self.original else { return found };
+        let mut first = OriginalConfiguration { configuration: before.configuration.clone(), ..found };
+        first.alter_system.retain(|name, _| !before.parameters.contains_key(name));
+        first.alter_system.extend(before.alter_system.clone());
+        first.parameters.extend(before.parameters.clone());
+        first
+    }
+}
+
 /// What was there before the first of several sessions, each of which began with the recommendation of the one before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

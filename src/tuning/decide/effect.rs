@@ -51,12 +51,12 @@ impl Target {
 
     /// What was there before the first of the sessions that built on each other.
     pub(super) fn first(session: &SessionRecord) -> Self {
-        let Some(original) = &session.original else { return Self::original(session) };
+        let first = session.first();
         Self {
-            text: original.configuration.clone(),
+            text: first.configuration,
             changed: Parameters::new(),
-            expected: original.parameters.clone(),
-            stored: original.alter_system.clone(),
+            expected: first.parameters,
+            stored: first.alter_system,
             yields: true,
         }
     }
@@ -105,7 +105,8 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
         return Effect::Steps { steps, message: "the configuration is written".into() };
     }
     let Some(server) = facts.server() else {
-        return waiting("the server does not answer; the configuration is checked as soon as it does");
+        let why = facts.server_trouble().unwrap_or("there is no answer");
+        return waiting(&format!("the configuration is checked as soon as the server answers: {why}"));
     };
     if matches!(way, ConfigurationWay::ConfigMap { .. }) {
         let wanted = target.text.as_deref().and_then(configuration::marker_in);
@@ -114,7 +115,9 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
             let message = "the kubelet has not yet brought the configuration into the server's volume".into();
             return Effect::Steps { steps: touch().into_iter().collect(), message };
         }
-        if server.marker.as_deref() != wanted {
+        // Where another file sets a marker, a recommendation that was committed say, that one stays.
+        let is_due = wanted.is_some() || !facts.sets_a_marker();
+        if is_due && server.marker.as_deref() != wanted {
             return Effect::Steps { steps: vec![Step::Reload], message: "the server reads the configuration".into() };
         }
     }

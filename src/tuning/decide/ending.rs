@@ -12,6 +12,9 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     if session.settled.as_deref() == Some(&wanted) {
         return ended(facts, outcome, &wanted);
     }
+    if session.settled.is_some() && facts.is_elsewhere(session) {
+        return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, super::LEFT) };
+    }
     if session.settled.is_some() {
         return super::unsettle(session, Reason::Applying);
     }

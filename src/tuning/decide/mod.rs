@@ -14,6 +14,7 @@ use super::crd::{DeletionPolicy, SessionRecord, TrialState, TuningTrial, TuningT
 use super::facts::{BASELINE, Facts};
 use super::measurement::Parameters;
 use super::reason::Reason;
+use crate::instance;
 use effect::{Effect, Target};
 
 pub use preflight::session_name;
@@ -140,6 +141,9 @@ pub fn decide(facts: &Facts) -> Decision {
     if tuning.metadata.deletion_timestamp.is_some() {
         return delete(facts);
     }
+    if let Some((why, session)) = facts.elsewhere.as_deref().zip(facts.session()).filter(|_| is_out_of_reach(facts)) {
+        return left(why, session);
+    }
     if let Some(decision) = step_aside(facts) {
         return decision;
     }
@@ -178,10 +182,21 @@ const LEFT: &str = "the PostgresInstance was deleted or its spec.configuration c
 
 /// What the session changed is restored where it was changed, and the session is over.
 fn leave(facts: &Facts, why: &str, session: &SessionRecord) -> Decision {
-    restore(facts, &Target::original(session)).unwrap_or_else(|| {
-        let session = SessionRecord { settled: Some(BASELINE.to_owned()), ..session.clone() };
-        Decision { session: Some(session), ..Decision::stalled(Reason::Interrupted, why) }
-    })
+    restore(facts, &Target::original(session)).unwrap_or_else(|| left(why, session))
+}
+
+fn left(why: &str, session: &SessionRecord) -> Decision {
+    let session = SessionRecord { settled: Some(BASELINE.to_owned()), ..session.clone() };
+    Decision { session: Some(session), ..Decision::stalled(Reason::Interrupted, why) }
+}
+
+/// Where the session changed something there is nothing left that could be restored: the ConfigMap is gone, or has its text
+/// again and no server reads it.
+fn is_out_of_reach(facts: &Facts) -> bool {
+    let unread =
+        facts.instance_trouble().is_some_and(|trouble| trouble.reason == instance::Reason::ConfigMapNotMounted);
+    let restored = || write_back(facts, "").is_none();
+    !facts.is_trial_running() && (facts.target_is_gone() || (unread && restored()))
 }
 
 /// What must be right before anything is changed. A server that fails in the middle of a trial is the trial's matter.
@@ -201,14 +216,18 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     }
     facts.instance_trouble().map(|trouble| {
         let message = format!("{}: {}", trouble.reason, trouble.message);
-        write_back(facts, &message).unwrap_or_else(|| Decision::stalled(Reason::InstanceNotReady, message))
+        // A server that answers needs no help: what is wrong with it is not the configuration.
+        let helpless = facts.server().is_none() || trouble.reason == instance::Reason::PodNotReady;
+        let help = helpless.then(|| write_back(facts, &message)).flatten();
+        help.unwrap_or_else(|| Decision::stalled(Reason::InstanceNotReady, message))
     })
 }
 
 /// What took the server down must not keep it down: while nobody can say how it is, it is given its baseline's text.
 fn write_back(facts: &Facts, trouble: &str) -> Option<Decision> {
     let session = facts.session().filter(|session| session.settled.is_none())?;
-    let ends = facts.tuning.spec.suspend || session.name != preflight::session_name(&facts.tuning);
+    let changed = session.name != preflight::session_name(&facts.tuning);
+    let ends = facts.tuning.spec.suspend || changed || facts.elsewhere.is_some();
     let target = match session.outcome {
         None if !ends => Target::of(session, &Parameters::new()),
         // A recommendation on its way into effect was measured, and more than once.
@@ -267,10 +286,17 @@ fn delete(facts: &Facts) -> Decision {
         Some(_) => return unsettle(session, Reason::Restoring),
         None => {}
     }
-    match restore(facts, &Target::first(session)) {
+    let target = match facts.tuning.spec.deletion_policy {
+        DeletionPolicy::Retain => Target::original(session),
+        DeletionPolicy::Revert => Target::first(session),
+    };
+    match restore(facts, &target) {
         None => release("the baseline is in effect again"),
         // What can still be written is, so that a server that comes back starts with its own configuration.
-        Some(decision) if decision.steps.is_empty() && facts.target_is_gone() => {
+        Some(decision)
+            if (decision.steps.is_empty() && facts.target_is_gone())
+                || (facts.elsewhere.is_some() && is_out_of_reach(facts)) =>
+        {
             release("the server is gone, and with it everything that could be restored")
         }
         Some(decision) => decision,

@@ -100,16 +100,10 @@ pub(super) fn begin(facts: &Facts) -> Decision {
 /// What was there before the session whose recommendation is in effect, as this one begins.
 fn original(facts: &Facts) -> Option<OriginalConfiguration> {
     let before = facts.session()?;
-    match before.settled.as_deref()? {
-        // What replaced the recommendation is not ours to undo.
-        _ if facts.was_changed_by_others() => None,
-        BASELINE => before.original.clone(),
-        _ => Some(before.original.clone().unwrap_or_else(|| OriginalConfiguration {
-            parameters: before.baseline_parameters.clone(),
-            configuration: before.baseline_configuration.clone(),
-            alter_system: before.baseline_alter_system.clone(),
-        })),
-    }
+    let applied = before.settled.as_deref().is_some_and(|settled| settled != BASELINE);
+    // What replaced the recommendation is not ours to undo, and what was applied elsewhere not to be undone here.
+    let stays = facts.was_changed_by_others() || facts.is_elsewhere(before);
+    ((applied || before.original.is_some()) && !stays).then(|| before.first())
 }
 
 /// A search that was changed begins another session: first the baseline comes back, then the facts are frozen anew.

@@ -7,7 +7,7 @@ use crate::instance::facts::InstanceFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
 use crate::postgres::setting::{Context, FileSetting, Setting, Settings};
 use crate::tuning::configuration;
-use crate::tuning::crd::SessionResources;
+use crate::tuning::crd::{SessionRecord, SessionResources};
 use crate::tuning::measurement::Parameters;
 use crate::tuning::reason::Reason;
 
@@ -78,7 +78,7 @@ impl Facts {
                 let is = |trouble: Option<&instance::Trouble>, reason| trouble.is_some_and(|t| t.reason == reason);
                 let stopped = is(workload, WorkloadMissing) && server.is_some();
                 // Without its ConfigMap no text can be restored, and without anything that runs it no value.
-                is(key, ConfigMapMissing) || stopped || (is(server, SecretMissing) && known.workload.is_none())
+                is(key, ConfigMapMissing) || stopped || (is(server, SecretMissing) && known.pod().is_none())
             }
         }
     }
@@ -106,6 +106,18 @@ impl Facts {
         Some(configuration.config_map.as_ref().map_or(AUTO_CONF, |reference| reference.key.as_str()))
     }
 
+    /// The instance is configured elsewhere than a session of the past was.
+    pub fn is_elsewhere(&self, session: &SessionRecord) -> bool {
+        let now = self.instance_spec().map(|spec| &spec.configuration);
+        session.instance.as_ref().zip(now).is_some_and(|(before, now)| before.configuration != *now)
+    }
+
+    /// A configuration file sets a marker, loaded or not.
+    pub fn sets_a_marker(&self) -> bool {
+        let lines = self.answer().and_then(|server| server.file_settings.as_ref());
+        lines.is_some_and(|lines| lines.iter().any(|line| line.name == MARKER))
+    }
+
     /// The server runs the value of our file.
     pub fn is_from_our_file(&self, name: &str) -> bool {
         let file = self.settings().get(name).and_then(|setting| setting.source_file.as_deref());
@@ -123,11 +135,15 @@ impl Facts {
     /// The text of our key is neither the recommendation that was applied nor what the session found, which is what a
     /// deletion has just written.
     pub fn was_changed_by_others(&self) -> bool {
-        let (Some(session), Some(recommendation)) = (self.session(), self.recommendation()) else { return false };
-        let applied = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
-        let marker = configuration::marker(&applied);
+        let Some(session) = self.session() else { return false };
         let Ok(ConfigurationWay::ConfigMap { text }) = self.configuration_way() else { return false };
-        text != session.baseline_configuration.as_deref() && !text.is_some_and(|text| text.contains(&marker))
+        let is_applied = |text: &str| {
+            self.recommendation().is_some_and(|recommendation| {
+                let applied = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
+                text.contains(&configuration::marker(&applied))
+            })
+        };
+        text != session.baseline_configuration.as_deref() && !text.is_some_and(is_applied)
     }
 
     /// The first of these settings whose file says something else than the server runs, until it reloads.

@@ -52,6 +52,8 @@ fn setting(row: &Row) -> Result<Setting, String> {
 /// A value as it may be told. Connections and commands hold passwords, and what is read here reaches statuses, Events,
 /// receivers of alarms and logs.
 fn shown(name: &str, value: String) -> String {
+    // A file may write a name as it likes.
+    let name = name.to_ascii_lowercase();
     let holds_secrets = name == "primary_conninfo" || name.ends_with("_command");
     if holds_secrets && !value.is_empty() { "(hidden)".to_owned() } else { value }
 }

@@ -114,7 +114,7 @@ fn a_changed_search_restores_the_baseline_and_begins_anew() {
 
 #[test]
 fn deletion_takes_back_what_a_session_before_applied() {
-    for way in [Way::Key, Way::AlterSystem] {
+    for (way, retain) in [(Way::Key, false), (Way::AlterSystem, false), (Way::Key, true)] {
         let mut model = tuning(4, "Apply", "Never", way);
         let before = Configuration::of(&model);
         run(&mut model, &[]);
@@ -126,11 +126,35 @@ fn deletion_takes_back_what_a_session_before_applied() {
         run(&mut model, &[]);
         assert_eq!(model.condition("Ready"), "True NoSignificantGain");
         assert_eq!(Configuration::of(&model).shown, applied.shown);
+        // What others write now is theirs, also in the end.
+        let mut changed = model.clone();
+        changed.key = Some("work_mem = '6MB'\n".into());
+        changed.tuning.metadata.deletion_timestamp = Some(changed.now());
+        if !matches!(way, Way::AlterSystem) {
+            run(&mut changed, &[]);
+            assert_eq!((changed.gone, changed.key.as_deref()), (true, Some("work_mem = '6MB'\n")));
+        }
+        if retain {
+            model.tuning.spec.deletion_policy = crate::tuning::crd::DeletionPolicy::Retain;
+        }
         model.tuning.metadata.deletion_timestamp = Some(model.now());
         run(&mut model, &[]);
         assert!(model.gone);
-        assert_eq!(Configuration::of(&model), before);
+        assert_eq!(Configuration::of(&model), if retain { applied } else { before });
     }
+}
+
+#[test]
+fn an_approval_after_the_instance_went_elsewhere_changes_nothing() {
+    let mut model = tuning(4, "RequireApproval", "Never", Way::Key);
+    run(&mut model, &[]);
+    let (recommendation, _) = recommended(&model);
+    model.instance.configuration = serde_json::from_value(json!({"alterSystem": {}})).unwrap();
+    approve(&mut model, &recommendation.hash);
+    let before = Configuration::of(&model);
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Stalled"), "True Interrupted");
+    assert_eq!(Configuration::of(&model), before);
 }
 
 #[test]
