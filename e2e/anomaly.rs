@@ -7,7 +7,7 @@ use howdah::anomaly::crd::{AnomalyDetector, AnomalyDetectorStatus, IncidentStatu
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use crate::harness::{Database, eventually, kubectl, told};
+use crate::harness::{ALIVE, Database, eventually, kubectl, told};
 
 const NAME: &str = "shop";
 /// What is found must be found within this.
@@ -82,6 +82,7 @@ const SHARED_BUFFERS: Fault = Fault {
 
 #[tokio::test]
 async fn what_is_benign_is_passed_over_and_faults_are_named() {
+    let _alive = ALIVE.lock().await;
     // The tests beside this one load the node: its metrics are not this database's here.
     let watched = Watched::start("anomaly", "[PostgresExporter]").await;
     watched.stays_quiet().await;

@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt};
 use tokio::time::sleep;
 
-use crate::harness::{Database, Operator, in_state, sleeping};
+use crate::harness::{ALIVE, Database, Operator, in_state, sleeping};
 
 /// Until another process leads: the lease runs out after 15 s, and the pod must start.
 const TAKEOVER: Duration = Duration::from_secs(25);
@@ -36,6 +36,7 @@ fn watch_jobs(jobs: Api<Job>) -> (Seen, tokio::task::JoinHandle<()>) {
 
 #[tokio::test]
 async fn a_killed_operator_continues_where_it_was() {
+    let _alive = ALIVE.lock().await;
     let database = Database::start("killed").await;
     let (settings, pod) = (database.settings().await, database.pod().await);
     let (jobs, watching) = watch_jobs(database.api());

@@ -7,7 +7,7 @@ mod tunings;
 
 pub use database::{Database, INSTANCE, KEY};
 pub use kubectl::{kubectl, kubectl_with};
-pub use operator::Operator;
+pub use operator::{ALIVE, Operator};
 pub use tunings::{in_state, reason, sleeping};
 
 use std::time::{Duration, Instant};

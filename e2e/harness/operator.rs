@@ -8,11 +8,16 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use super::{eventually, kubectl, kubectl_with};
 
 const NAMESPACE: &str = "howdah-system";
 const LEASE: &str = "howdah-operator";
+
+/// All tests share one operator. Whoever kills it holds this, and whoever needs it within seconds: a detector sees nothing
+/// while nobody leads, and a fault lasts for 45 s.
+pub static ALIVE: Mutex<()> = Mutex::const_new(());
 
 /// The operator's deployment.
 pub struct Operator {
