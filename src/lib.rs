@@ -7,6 +7,7 @@ pub mod control;
 pub mod cost;
 pub mod decimal;
 pub mod duration;
+pub mod hex;
 pub mod instance;
 pub mod kinds;
 pub mod kubernetes;

@@ -16,6 +16,7 @@ use super::signature::Signature;
 use super::threshold::Threshold;
 use super::train::Summary;
 use super::watch::Constant;
+use crate::hex::hex;
 use crate::learn::dense::{Dense, Layer};
 use crate::learn::numbers::Numbers;
 
@@ -243,8 +244,4 @@ fn digest<'a>(content: &str, tensors: impl Iterator<Item = &'a [u8]>) -> String 
     hash.update(content);
     tensors.for_each(|bytes| hash.update(bytes));
     hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

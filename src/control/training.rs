@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::duration;
+use crate::hex::hex;
 use crate::kubernetes::job::{JobFacts, JobPhase, PodTroubleKind};
 
 /// Seconds after the first failure; they double with each up to the longest.
@@ -223,7 +224,7 @@ pub fn training_name(uid: &str, spec_hash: &str, due: &Time, attempt: i32) -> St
 
 /// Ten hexadecimal digits that tell texts apart.
 pub fn short_hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes())[..5])
 }
 
 /// Whether a schedule can be read.

@@ -1,10 +1,9 @@
 //! The text of our configuration key: what the server reads, and the marker by which it shows that it did.
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
 
 use super::measurement::Parameters;
+use crate::hex::hex;
 
 /// The setting that carries the marker.
 pub const MARKER_SETTING: &str = "howdah.configuration";
@@ -20,10 +19,7 @@ pub fn marker(parameters: &Parameters) -> String {
         // Lengths keep a value with a line break from looking like two knobs.
         hash.update(format!("{}:{name}={}:{value}\n", name.len(), value.len()));
     }
-    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&hash.finalize()[..8])
 }
 
 /// The text of our configuration key with `parameters` on top of what it held before the first change.

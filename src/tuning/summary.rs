@@ -6,6 +6,7 @@ use super::crd::{Arm, Evaluated, ObjectiveMetric, ParameterChange, Recommendatio
 use super::measurement::{Measurement, Parameters};
 use super::session::{ArmResult, Conclusion, Record, Scores, Verdict};
 use crate::decimal::Decimal;
+use crate::hex::hex;
 
 /// Baseline, pgtune formulas, incumbent and recommendation of a session.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,7 +127,7 @@ fn hash(changes: &[ParameterChange]) -> String {
             hasher.update([0]);
         }
     }
-    hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hasher.finalize()[..6])
 }
 
 fn interval(low: f64, high: f64) -> String {

@@ -10,6 +10,7 @@ use super::super::space::Space;
 use super::super::{RESTART_ANNOTATION, safety};
 use super::effect::Target;
 use super::{Decision, SOON, Step};
+use crate::hex::hex;
 
 /// A session's name: what would make its trials meaningless when it changes.
 pub fn session_name(tuning: &PostgresTuning) -> String {
@@ -25,7 +26,7 @@ pub fn session_name(tuning: &PostgresTuning) -> String {
         spec.safety,
         annotation
     ]);
-    Sha256::digest(identity.to_string()).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(identity.to_string())[..3])
 }
 
 /// Freezes the facts, or says why the search can't begin.

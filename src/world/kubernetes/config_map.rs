@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::KubeError;
+use crate::hex::hex;
 
 /// The field managers of tuned configurations begin so. Each key has one of its own: what a manager no longer applies is
 /// removed, so that one for two keys of a ConfigMap would remove the one with the other.
@@ -84,8 +85,7 @@ fn field_manager(key: &str) -> String {
     if FIELD_MANAGER.len() + key.len() <= LONGEST_MANAGER {
         return format!("{FIELD_MANAGER}{key}");
     }
-    let hash: String = Sha256::digest(key).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{FIELD_MANAGER}{hash}")
+    format!("{FIELD_MANAGER}{}", hex(&Sha256::digest(key)[..16]))
 }
 
 fn object(namespace: &str, name: &str) -> String {

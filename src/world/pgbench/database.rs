@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 
 use super::{PgbenchError, Program, complaint, scratch_directory};
+use crate::hex::hex;
 use crate::postgres::error::{ConnectError, QueryError};
 use crate::postgres::quote;
 use crate::postgres::uri::Uri;
@@ -198,10 +199,7 @@ impl Content<'_> {
     fn name(&self) -> String {
         match self {
             Self::Tables { scale } => format!("scale {scale}"),
-            Self::Script { sql } => {
-                let hash = Sha256::digest(sql.as_bytes());
-                format!("script {}", hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
-            }
+            Self::Script { sql } => format!("script {}", hex(&Sha256::digest(sql.as_bytes())[..8])),
         }
     }
 
