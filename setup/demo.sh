@@ -69,7 +69,6 @@ tune() {
 
 detect() {
   local file deployment picture=$root/target/demo-incident.svg
-  kubectl delete "job/fault-$fault" --namespace "$namespace" --ignore-not-found >/dev/null
   say "users of the database, a Prometheus with its exporters, and a detector:"
   for file in load monitoring detector; do
     apply $file

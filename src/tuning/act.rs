@@ -6,13 +6,12 @@ use kube::api::{Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::FINALIZER;
-use super::checkpoint_path;
 use super::crd::{PostgresTuning, TrialState, TuningTrial, TuningTrialStatus};
 use super::decide::{Decision, Step, Write};
 use super::facts::Trouble;
 use super::reason::Reason;
 use super::surroundings::{Surroundings, instance_trouble};
+use super::{FINALIZER, checkpoint_path};
 use crate::control::status::FIELD_MANAGER;
 use crate::instance;
 use crate::world::kubernetes::{KubeError, job};
@@ -93,7 +92,7 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             job::delete_job(client, &namespace, name, PropagationPolicy::Foreground).await.map_err(kube)
         }
         Step::WriteConfiguration(Write::ConfigMapKey(text)) => {
-            let (instance, _) = surroundings.instance(tuning).await?;
+            let instance = surroundings.instance(tuning).await?;
             instance::act::write_key(client, &instance, text.as_deref()).await.map_err(instance_trouble)
         }
         Step::WriteConfiguration(Write::AlterSystem { set, reset }) => {
@@ -101,7 +100,7 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             instance::act::alter_system(&server, set, reset).await.map_err(instance_trouble)
         }
         Step::TouchPod { pod, value } => {
-            let (instance, _) = surroundings.instance(tuning).await?;
+            let instance = surroundings.instance(tuning).await?;
             instance::act::touch(client, &instance, pod, value).await.map_err(instance_trouble)
         }
         Step::Reload => {
@@ -109,7 +108,7 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             instance::act::reload(&server).await.map_err(instance_trouble)
         }
         Step::Restart { marker } => {
-            let (instance, _) = surroundings.instance(tuning).await?;
+            let instance = surroundings.instance(tuning).await?;
             instance::act::restart(client, &instance, marker).await.map_err(instance_trouble)
         }
     }

@@ -41,7 +41,7 @@ impl Surroundings {
             facts.unseen = Some(Trouble { reason: Reason::StepFailed, message: error.to_string() });
             return facts;
         }
-        facts.instance = match self.instance(&facts.tuning).await {
+        facts.instance = match self.place(&facts.tuning).await {
             Ok((instance, elsewhere)) => {
                 facts.elsewhere = elsewhere;
                 Ok(instance::observe::facts(&self.client, &instance).await)

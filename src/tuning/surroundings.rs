@@ -33,10 +33,7 @@ pub struct Surroundings {
 impl Surroundings {
     /// The PostgresInstance of a tuning. Until a session has settled it is configured where the session found it: what is
     /// changed there is restored there, also when the object was deleted or points elsewhere by now. Then it says so.
-    pub(super) async fn instance(
-        &self,
-        tuning: &PostgresTuning,
-    ) -> Result<(PostgresInstance, Option<String>), Trouble> {
+    pub(super) async fn place(&self, tuning: &PostgresTuning) -> Result<(PostgresInstance, Option<String>), Trouble> {
         let namespace = tuning.namespace().unwrap_or_default();
         let name = &tuning.spec.instance_ref.name;
         let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
@@ -50,9 +47,14 @@ impl Surroundings {
         })
     }
 
+    /// The PostgresInstance of a tuning, where it is configured.
+    pub(super) async fn instance(&self, tuning: &PostgresTuning) -> Result<PostgresInstance, Trouble> {
+        self.place(tuning).await.map(|(instance, _)| instance)
+    }
+
     /// A connection to the tuning's server.
     pub(super) async fn server(&self, tuning: &PostgresTuning) -> Result<(postgres::Client, Uri), Trouble> {
-        let (instance, _) = self.instance(tuning).await?;
+        let instance = self.instance(tuning).await?;
         instance::observe::open(&self.client, &instance).await.map_err(instance_trouble)
     }
 }

@@ -83,14 +83,19 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// What was there before the first of the sessions that built on each other: of what the earlier ones changed, what
-    /// they found; of the rest, what this one found.
-    pub fn first(&self) -> OriginalConfiguration {
-        let found = OriginalConfiguration {
+    /// What this session found.
+    pub fn found(&self) -> OriginalConfiguration {
+        OriginalConfiguration {
             parameters: self.baseline_parameters.clone(),
             configuration: self.baseline_configuration.clone(),
             alter_system: self.baseline_alter_system.clone(),
-        };
+        }
+    }
+
+    /// What was there before the first of the sessions that built on each other: of what the earlier ones changed, what
+    /// they found; of the rest, what this one found.
+    pub fn first(&self) -> OriginalConfiguration {
+        let found = self.found();
         let Some(before) = &self.original else { return found };
         let mut first = OriginalConfiguration { configuration: before.configuration.clone(), ..found };
         first.alter_system.retain(|name, _| !before.parameters.contains_key(name));

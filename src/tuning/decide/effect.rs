@@ -1,7 +1,7 @@
 //! Brings a configuration into effect, one observed step after another: write, sync, reload, read back, restart.
 
 use super::super::configuration;
-use super::super::crd::{RestartPolicy, SessionRecord};
+use super::super::crd::{OriginalConfiguration, RestartPolicy, SessionRecord};
 use super::super::facts::{BASELINE, ConfigurationWay, Facts};
 use super::super::measurement::Parameters;
 use super::super::reason::Reason;
@@ -40,23 +40,20 @@ impl Target {
 
     /// Exactly what was there before the session.
     pub(super) fn original(session: &SessionRecord) -> Self {
-        Self {
-            text: session.baseline_configuration.clone(),
-            changed: Parameters::new(),
-            expected: session.baseline_parameters.clone(),
-            stored: session.baseline_alter_system.clone(),
-            yields: true,
-        }
+        Self::before(session.found())
     }
 
     /// What was there before the first of the sessions that built on each other.
     pub(super) fn first(session: &SessionRecord) -> Self {
-        let first = session.first();
+        Self::before(session.first())
+    }
+
+    fn before(found: OriginalConfiguration) -> Self {
         Self {
-            text: first.configuration,
+            text: found.configuration,
             changed: Parameters::new(),
-            expected: first.parameters,
-            stored: first.alter_system,
+            expected: found.parameters,
+            stored: found.alter_system,
             yields: true,
         }
     }
@@ -81,7 +78,7 @@ pub(super) enum Effect {
 }
 
 /// Says what brings `target` closer to being in effect.
-pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> Effect {
+pub(super) fn bring(facts: &Facts, target: &Target) -> Effect {
     let waiting = |message: &str| Effect::Waiting { message: message.into(), restarting: false };
     let way = match facts.configuration_way() {
         Ok(way) => way,
@@ -91,7 +88,7 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
         ConfigurationWay::ConfigMap { text } => {
             (*text != target.text.as_deref()).then(|| Write::ConfigMapKey(target.text.clone()))
         }
-        ConfigurationWay::AlterSystem { stored } => alter_system(session, target, stored),
+        ConfigurationWay::AlterSystem { stored } => alter_system(target, stored),
     };
     // Without a pod to touch, the kubelet syncs by itself within about 90 s.
     let touch = || {
@@ -153,7 +150,7 @@ pub(super) fn bring(facts: &Facts, session: &SessionRecord, target: &Target) -> 
 }
 
 /// What `ALTER SYSTEM` must still set and reset, if anything.
-fn alter_system(session: &SessionRecord, target: &Target, stored: &Parameters) -> Option<Write> {
+fn alter_system(target: &Target, stored: &Parameters) -> Option<Write> {
     let mut wanted = target.stored.clone();
     wanted.extend(target.changed.clone());
     let set: Parameters = wanted
@@ -161,10 +158,9 @@ fn alter_system(session: &SessionRecord, target: &Target, stored: &Parameters) -
         .filter(|(name, value)| stored.get(*name) != Some(value))
         .map(|(n, v)| (n.clone(), v.clone()))
         .collect();
-    let reset: Vec<String> = session
-        .baseline_parameters
+    let reset: Vec<String> = target
+        .expected
         .keys()
-        .chain(target.expected.keys().filter(|name| !session.baseline_parameters.contains_key(*name)))
         .filter(|name| stored.contains_key(*name) && !wanted.contains_key(*name))
         .cloned()
         .collect();

@@ -22,7 +22,7 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         Some(r) => Target::of(session, &r.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect()),
         None => Target::original(session),
     };
-    match effect::bring(facts, session, &target) {
+    match effect::bring(facts, &target) {
         Effect::Complete => {
             let session = SessionRecord { settled: Some(wanted.clone()), ..session.clone() };
             Decision { session: Some(session), next: SOON, ..ended(facts, outcome, &wanted) }

@@ -195,7 +195,7 @@ fn left(why: &str, session: &SessionRecord) -> Decision {
 fn is_out_of_reach(facts: &Facts) -> bool {
     let unread =
         facts.instance_trouble().is_some_and(|trouble| trouble.reason == instance::Reason::ConfigMapNotMounted);
-    let restored = || write_back(facts, "").is_none();
+    let restored = || write_back(facts).is_none();
     !facts.is_trial_running() && (facts.target_is_gone() || (unread && restored()))
 }
 
@@ -218,13 +218,19 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
         let message = format!("{}: {}", trouble.reason, trouble.message);
         // A server that answers needs no help: what is wrong with it is not the configuration.
         let helpless = facts.server().is_none() || trouble.reason == instance::Reason::PodNotReady;
-        let help = helpless.then(|| write_back(facts, &message)).flatten();
-        help.unwrap_or_else(|| Decision::stalled(Reason::InstanceNotReady, message))
+        match helpless.then(|| write_back(facts)).flatten() {
+            Some(steps) => {
+                let message = format!("the configuration is written as it was, because of {message}");
+                Decision::act(Reason::Restoring, message, steps)
+            }
+            None => Decision::stalled(Reason::InstanceNotReady, message),
+        }
     })
 }
 
-/// What took the server down must not keep it down: while nobody can say how it is, it is given its baseline's text.
-fn write_back(facts: &Facts, trouble: &str) -> Option<Decision> {
+/// What took the server down must not keep it down: while nobody can say how it is, it is given its baseline's text;
+/// `None` where it has that already.
+fn write_back(facts: &Facts) -> Option<Vec<Step>> {
     let session = facts.session().filter(|session| session.settled.is_none())?;
     let changed = session.name != preflight::session_name(&facts.tuning);
     let ends = facts.tuning.spec.suspend || changed || facts.elsewhere.is_some();
@@ -234,9 +240,8 @@ fn write_back(facts: &Facts, trouble: &str) -> Option<Decision> {
         Some(_) if !ends && !ending::ends_with_baseline(facts, session) => return None,
         _ => Target::original(session),
     };
-    let Effect::Steps { steps, message } = effect::bring(facts, session, &target) else { return None };
-    matches!(steps.first(), Some(Step::WriteConfiguration(_)))
-        .then(|| Decision::act(Reason::Restoring, format!("{message} as it was, because of {trouble}"), steps))
+    let Effect::Steps { steps, .. } = effect::bring(facts, &target) else { return None };
+    matches!(steps.first(), Some(Step::WriteConfiguration(_))).then_some(steps)
 }
 
 /// The tuning wants nothing of its instance, so that it need not wait for another one.
@@ -249,11 +254,10 @@ fn is_at_rest(facts: &Facts) -> bool {
 
 /// Ends what runs and restores what was there before; `None` once that is done.
 fn restore(facts: &Facts, target: &Target) -> Option<Decision> {
-    let session = facts.session()?;
     if let Some(steps) = trial::abort(facts, Reason::Interrupted, Reason::Interrupted.sentence()) {
         return Some(Decision::act(Reason::Restoring, "the running trial is ended", steps));
     }
-    match effect::bring(facts, session, target) {
+    match effect::bring(facts, target) {
         Effect::Complete => None,
         Effect::Steps { steps, message } => Some(Decision::act(Reason::Restoring, message, steps)),
         Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),

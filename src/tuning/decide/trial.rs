@@ -78,7 +78,7 @@ fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Deci
             ended(facts, trial, TrialState::Failed, reason, &message)
         })
     };
-    match effect::bring(facts, session, &Target::of(session, &trial.spec.parameters)) {
+    match effect::bring(facts, &Target::of(session, &trial.spec.parameters)) {
         Effect::Complete if facts.instance_trouble().is_some() => {
             let message = facts.instance_trouble().map(|trouble| trouble.message).unwrap_or_default();
             late(&message).unwrap_or_else(|| Decision::wait(Reason::InstanceNotReady, message, SOON))
@@ -225,7 +225,7 @@ fn too_slow(facts: &Facts, measurement: &Measurement) -> Option<String> {
 fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
     let baseline = Target::of(session, &Parameters::new());
     if facts.last_trial_failed() {
-        match effect::bring(facts, session, &baseline) {
+        match effect::bring(facts, &baseline) {
             Effect::Complete => {}
             Effect::Steps { steps, message } => return Decision::act(Reason::Restoring, message, steps),
             Effect::Waiting { message, .. } => return Decision::wait(Reason::Restoring, message, SOON),
