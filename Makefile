@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo demo-down test setup build cluster cluster-down images install generate generated fmt clippy unit chart e2e e2e-faults fuzz clean
+.PHONY: help demo demo-down test setup build cluster cluster-down images install generate generated fmt clippy unit chart e2e e2e-faults e2e-benign fuzz clean
 
 # local: the one-node cluster of e2e/cluster, which needs root. current: the cluster of the present KUBECONFIG, which
 # pulls images from IMAGE_REGISTRY.
@@ -86,6 +86,9 @@ e2e: install
 
 e2e-faults: install ## Five real faults of a database, each found and named (a quarter of an hour; leave the machine alone)
 	$(call step,faults,. setup/cluster-env.sh && $(e2e) --ignored --nocapture faults,each failed test names itself above)
+
+e2e-benign: install ## An hour of users, restarts of an exporter, vacuums and twice the load: no alarm (leave the machine alone)
+	$(call step,an hour of benign load,. setup/cluster-env.sh && $(e2e) --ignored --nocapture benign_load,the alarm is told above)
 
 # What cargo-fuzz passes, but for the sanitizers, which need a nightly compiler.
 coverage := -Cpasses=sancov-module -Ccodegen-units=1 -Cdebug-assertions -Cllvm-args=-sanitizer-coverage-level=4 \

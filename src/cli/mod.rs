@@ -20,6 +20,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::learn::torch::pages;
+
 /// An autopilot for PostgreSQL on Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "howdah", version)]
@@ -84,6 +86,14 @@ impl Cli {
 /// Of the TLS providers that the dependencies bring, one must be chosen for the process; a second call finds it chosen.
 fn choose_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A process that stays gives back what only loading libtorch needed.
+fn give_back_pages() {
+    match pages::give_back() {
+        Ok(bytes) => tracing::debug!(bytes, "pages that only loading libtorch needed were given back"),
+        Err(error) => tracing::warn!(%error, "pages that only loading libtorch needed stay in memory"),
+    }
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {

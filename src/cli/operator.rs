@@ -71,6 +71,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     super::choose_tls_provider();
     let _telemetry = telemetry::start(arguments.log_format).context("logging could not be started")?;
+    super::give_back_pages();
     let models = Arc::new(Store::open(&arguments.model_store)?);
     let shutdown = Shutdown::on_signals().context("signals can't be listened for")?;
     let client = super::cluster::connect().await?;

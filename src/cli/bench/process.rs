@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result};
 
+use crate::learn::torch::pages::LIBRARIES;
+
 /// `/proc` counts time in hundredths of a second on every Linux (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -12,6 +14,8 @@ pub struct Resident {
     pub own: u64,
     /// Pages of libtorch's own files.
     pub libtorch: u64,
+    /// Of `own`, what was allocated: neither a file's nor a stack's.
+    pub allocated: u64,
 }
 
 impl Resident {
@@ -23,16 +27,27 @@ impl Resident {
         Ok(Self::of(&read(pid, "smaps")?))
     }
 
+    /// What the initialisers of native libraries, libtorch's above all, allocate before `main`: what this process has
+    /// allocated, if it has done nothing yet.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn allocated_by_loading() -> Result<u64> {
+        Ok(Self::of_process(std::process::id())?.allocated)
+    }
+
     fn of(smaps: &str) -> Self {
         let mut found = Self::default();
-        let mut of_libtorch = false;
+        let (mut of_libtorch, mut of_nothing) = (false, false);
         for line in smaps.lines() {
             if let Some(amount) = line.strip_prefix("Rss:") {
                 let kib: u64 = amount.trim().trim_end_matches(" kB").parse().unwrap_or_default();
                 *(if of_libtorch { &mut found.libtorch } else { &mut found.own }) += kib * 1024;
+                found.allocated += if of_nothing { kib * 1024 } else { 0 };
             } else if line.split_whitespace().next().is_some_and(|range| range.contains('-')) {
                 let file = line.rsplit('/').next().unwrap_or_default();
-                of_libtorch = ["libtorch", "libc10", "libgomp"].iter().any(|library| file.starts_with(library));
+                of_nothing = line.ends_with("[heap]") || line.split_whitespace().count() == 5;
+                of_libtorch = LIBRARIES.iter().any(|library| file.starts_with(library));
             }
         }
         found
@@ -82,6 +97,6 @@ Rss:     20 kB
 7f04-7f05 rw-p 00000000 00:00 0    [heap]
 Rss:      1 kB
 ";
-        assert_eq!(Resident::of(smaps), Resident { own: 21 * 1024, libtorch: 300 * 1024 });
+        assert_eq!(Resident::of(smaps), Resident { own: 21 * 1024, libtorch: 300 * 1024, allocated: 21 * 1024 });
     }
 }

@@ -105,6 +105,7 @@ impl Serve {
 pub async fn run(arguments: Serve) -> Result<()> {
     crate::cli::choose_tls_provider();
     let _telemetry = telemetry::start(arguments.log_format).context("logging could not be started")?;
+    crate::cli::give_back_pages();
     let shutdown = Shutdown::on_signals().context("signals can't be listened for")?;
     let model = arguments.load().await?.for_answers();
     let groups = arguments.route.as_ref().map(|text| Groups::read(text, &model)).transpose();

@@ -4,6 +4,7 @@ mod adam;
 pub mod autoencoder;
 pub mod ddpg;
 mod network;
+pub mod pages;
 pub mod pca;
 mod storage;
 

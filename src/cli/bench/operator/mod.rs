@@ -14,6 +14,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use tokio::time::sleep;
 
+use super::process::Resident;
 use super::{build, mib, verdict};
 use crate::control::shutdown::Shutdown;
 use crate::instance::crd::{
@@ -53,6 +54,7 @@ pub struct Operator {
 
 /// Prints the numbers; whether the promises are kept.
 pub async fn run(options: Operator) -> Result<bool> {
+    let loading = Resident::allocated_by_loading()?;
     super::super::choose_tls_provider();
     let client = Client::try_default().await.context("no cluster: set KUBECONFIG")?;
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -62,7 +64,7 @@ pub async fn run(options: Operator) -> Result<bool> {
     created.with_context(|| format!("the namespace {} can't be made", options.namespace))?;
     let interrupted = Shutdown::on_signals().context("signals can't be listened for")?;
     let measured = tokio::select! {
-        measured = measure(&client, &options) => measured,
+        measured = measure(&client, &options, loading) => measured,
         () = interrupted.requested() => Err(anyhow::anyhow!("interrupted")),
     };
     let removed = namespaces.delete(&options.namespace, &DeleteParams::default()).await;
@@ -70,7 +72,7 @@ pub async fn run(options: Operator) -> Result<bool> {
     measured
 }
 
-async fn measure(client: &Client, options: &Operator) -> Result<bool> {
+async fn measure(client: &Client, options: &Operator, loading: u64) -> Result<bool> {
     let Operator { objects, rounds, foreign, namespace } = options;
     println!("The operator on {objects} PostgresInstances in namespace {namespace}, {}:\n", build());
     let instances: Api<PostgresInstance> = Api::namespaced(client.clone(), namespace);
@@ -103,11 +105,13 @@ async fn measure(client: &Client, options: &Operator) -> Result<bool> {
 
     sleep(REST).await;
     let settled = operating.resident()?;
-    let own = mib(settled.own);
+    let own = mib(settled.own.saturating_sub(loading));
     let small = own <= MOST_MIB;
     println!(
-        "Resident: {own:.1} MiB, at most {MOST_MIB:.0}, and {:.1} MiB of libtorch's libraries: {}",
+        "Resident: {own:.1} MiB, at most {MOST_MIB:.0}, beside libtorch's {:.1} MiB of files and {:.1} MiB that loading it \
+         allocates: {}",
         mib(settled.libtorch),
+        mib(loading),
         verdict(small)
     );
     if *foreign == 0 {
@@ -116,7 +120,7 @@ async fn measure(client: &Client, options: &Operator) -> Result<bool> {
     create(&Api::namespaced(client.clone(), namespace), foreign.div_ceil(2), secret).await?;
     create(&Api::namespaced(client.clone(), namespace), foreign / 2, config_map).await?;
     sleep(REST).await;
-    let growth = mib(operating.resident()?.own) - own;
+    let growth = mib(operating.resident()?.own.saturating_sub(loading)) - own;
     let steady = growth < MOST_GROWTH_MIB;
     println!(
         "Growth with {foreign} foreign Secrets and ConfigMaps of 1 MB: {growth:.2} MiB, below {MOST_GROWTH_MIB:.0}: {}",

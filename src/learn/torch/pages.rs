@@ -1,0 +1,119 @@
+//! What loading libtorch leaves behind in memory.
+//!
+//! Its initialisers run through some 50 MiB of code and constants to register every operator, most of which no process
+//! of ours ever calls. The pages are clean copies of the libraries' files: given back, they cost a page fault each if
+//! they are needed after all, and a process that only serves a model or reconciles is that much smaller.
+
+use std::io;
+
+use rustix::mm::{Advice, madvise};
+
+/// What the names of libtorch's files begin with, and of those that it loads.
+pub const LIBRARIES: [&str; 5] = ["libtorch", "libc10", "libgomp", "libopenblas", "libgfortran"];
+
+/// A part of the address space that shows a file.
+#[derive(Debug, PartialEq, Eq)]
+struct Mapping {
+    begin: usize,
+    length: usize,
+    /// Bytes of it that are in memory.
+    resident: usize,
+}
+
+/// Gives those pages back; returns how many bytes of them were resident.
+///
+/// # Errors
+/// When `/proc/self/smaps` can't be read.
+pub fn give_back() -> io::Result<usize> {
+    let smaps = std::fs::read_to_string("/proc/self/smaps")?;
+    let mut given_back = 0;
+    for Mapping { begin, length, resident } in clean(&smaps) {
+        // SAFETY: the mapping is private, read-only and without a page of its own, so that every page of it comes
+        // from the file again, as it was, when it is next touched.
+        let advised = unsafe { madvise(begin as *mut _, length, Advice::LinuxDontNeed) };
+        // Where the kernel does not take it (a locked page), the pages stay.
+        given_back += if advised.is_ok() { resident } else { 0 };
+    }
+    Ok(given_back)
+}
+
+/// The mappings of the libraries that hold nothing but what is in their files. Relocated constants are read-only too,
+/// but the process's own.
+fn clean(smaps: &str) -> Vec<Mapping> {
+    let mut found: Vec<Mapping> = Vec::new();
+    let mut of_a_library = false;
+    for line in smaps.lines() {
+        if let Some((begin, length, permissions, file)) = header(line) {
+            of_a_library = !permissions.contains('w') && LIBRARIES.iter().any(|library| file.starts_with(library));
+            if of_a_library {
+                found.push(Mapping { begin, length, resident: 0 });
+            }
+        } else if of_a_library && let Some((key, kib)) = amount(line) {
+            match key {
+                "Rss" => found.iter_mut().last().into_iter().for_each(|mapping| mapping.resident = kib * 1024),
+                "Anonymous" | "Locked" if kib > 0 => {
+                    found.pop();
+                    of_a_library = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    found.retain(|mapping| mapping.resident > 0);
+    found
+}
+
+/// `begin-end permissions offset device inode path`.
+fn header(line: &str) -> Option<(usize, usize, &str, &str)> {
+    let (range, rest) = line.split_once(' ')?;
+    let (begin, end) = range.split_once('-')?;
+    let (begin, end) = (usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    let permissions = rest.split(' ').next()?;
+    Some((begin, end.checked_sub(begin)?, permissions, rest.rsplit('/').next()?))
+}
+
+/// `Key:   12 kB`.
+fn amount(line: &str) -> Option<(&str, usize)> {
+    let (key, value) = line.split_once(':')?;
+    Some((key, value.trim().strip_suffix(" kB")?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_files_is_given_back() {
+        let smaps = "\
+7f0000000000-7f0000001000 r--p 00000000 08:01 42   /opt/libtorch/lib/libtorch_cpu.so
+Size:                  4 kB
+Rss:                   4 kB
+Anonymous:             0 kB
+Locked:                0 kB
+7f0000001000-7f0000003000 r-xp 00001000 08:01 42   /opt/libtorch/lib/libtorch_cpu.so
+Rss:                   8 kB
+Anonymous:             0 kB
+7f0000003000-7f0000004000 r--p 00003000 08:01 42   /opt/libtorch/lib/libtorch_cpu.so
+Rss:                   4 kB
+Anonymous:             4 kB
+7f0000004000-7f0000005000 rw-p 00004000 08:01 42   /opt/libtorch/lib/libtorch_cpu.so
+Rss:                   4 kB
+Anonymous:             4 kB
+7f0000005000-7f0000006000 r-xp 00000000 08:01 43   /usr/lib/libc.so.6
+Rss:                   4 kB
+Anonymous:             0 kB
+7f0000006000-7f0000007000 rw-p 00000000 00:00 0    [heap]
+Rss:                   4 kB
+";
+        let mapping = |begin, length| Mapping { begin, length, resident: length };
+        assert_eq!(clean(smaps), [mapping(0x7f00_0000_0000, 0x1000), mapping(0x7f00_0000_1000, 0x2000)]);
+    }
+
+    #[test]
+    fn what_was_given_back_is_there_when_it_is_needed() {
+        let sum = || f64::try_from(tch::Tensor::arange(100, (tch::Kind::Double, tch::Device::Cpu)).sum(None)).unwrap();
+        assert_eq!(sum(), 4950.0);
+        assert!(give_back().unwrap() > 0);
+        assert_eq!(sum(), 4950.0);
+    }
+}
