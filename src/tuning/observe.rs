@@ -172,7 +172,7 @@ fn rivals(all: Vec<PostgresTuning>, tuning: &PostgresTuning) -> Vec<Rival> {
                 name: other.name_any(),
                 created: other.metadata.creation_timestamp.clone(),
                 running: session.is_some_and(|s| s.settled.is_none()),
-                waiting: session.is_none_or(|s| s.settled.is_some() && s.name != decide::session_name(&other))
+                waiting: session.is_none_or(|s| s.settled.is_some() && !decide::is_of(s, &other))
                     && !other.spec.suspend
                     && other.metadata.deletion_timestamp.is_none(),
             }

@@ -33,6 +33,8 @@ pub struct Plan<'a> {
     pub records: Vec<Record>,
     /// The session's age in seconds.
     pub elapsed_seconds: i64,
+    /// Pairs of the verification.
+    pub verification_pairs: i32,
 }
 
 /// A proposal after the safety kernel.
@@ -63,13 +65,13 @@ impl Plan<'_> {
 
     /// What the session goes by.
     pub fn rules(&self) -> Rules {
-        let Budget { trials, max_duration, patience, verification_pairs } = &self.spec.budget;
+        let Budget { trials, max_duration, patience, .. } = &self.spec.budget;
         let count = |number: i32| usize::try_from(number).unwrap_or(0);
         Rules {
             trials: count(*trials),
             max_seconds: seconds(max_duration),
             patience: count(*patience),
-            verification_pairs: count(*verification_pairs),
+            verification_pairs: count(self.verification_pairs),
             max_consecutive_failures: count(self.spec.safety.max_consecutive_failures),
             algorithm: self.spec.optimizer.algorithm,
             metric: self.spec.objective.metric,

@@ -6,7 +6,7 @@ use super::act::Outcome;
 use super::crd::{
     HistoryEntry, PostgresTuningStatus, SessionOutcome, SessionRecord, TrialKind, TrialState, TuningTrial,
 };
-use super::decide::{Decision, Step};
+use super::decide::{self, Decision, Step};
 use super::facts::{BASELINE, Facts};
 use super::reason::Reason;
 use super::session::{Next, Scores};
@@ -82,8 +82,14 @@ fn conditions(
     };
     let applied = session.and_then(|s| s.settled.as_deref()).is_some_and(|settled| settled != BASELINE);
     let applied_reason = if applied { Reason::Applied } else { Reason::NotApplied };
-    let suspended = facts.tuning.spec.suspend;
-    let suspended_reason = if suspended { Reason::Suspended } else { Reason::Active };
+    // Told of what is, not of what is wanted: whoever reads it may rely on the baseline.
+    let suspended = facts.tuning.spec.suspend
+        && if facts.unseen.is_some() { was_suspended(facts) } else { decide::is_restored(facts) };
+    let suspended_reason = match suspended {
+        true => Reason::Suspended,
+        false if facts.tuning.spec.suspend => Reason::Restoring,
+        false => Reason::Active,
+    };
     let reconciling = !ended && !stalled && because != Reason::Suspended;
     vec![
         condition("Ready", ended, headline, headline_message),
@@ -98,6 +104,11 @@ fn conditions(
         condition("Applied", applied, applied_reason, applied_reason.sentence()),
         condition("Suspended", suspended, suspended_reason, suspended_reason.sentence()),
     ]
+}
+
+fn was_suspended(facts: &Facts) -> bool {
+    let before = facts.tuning.status.iter().flat_map(|status| &status.conditions);
+    before.into_iter().any(|condition| condition.type_ == "Suspended" && condition.status == "True")
 }
 
 fn status(facts: &Facts, session: Option<&SessionRecord>, conditions: Vec<Condition>) -> PostgresTuningStatus {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::{Api, Client, ResourceExt};
 
 use super::crd::PostgresTuning;
-use super::facts::Trouble;
+use super::facts::{Trouble, is_same_place};
 use super::reason::Reason;
 use crate::control::metrics::Metrics;
 use crate::instance;
@@ -72,9 +72,12 @@ fn place(
     name: &str,
 ) -> Option<(PostgresInstance, Option<String>)> {
     match (found, in_use) {
-        (Some(mut found), Some(before)) if found.spec.configuration != before.configuration => {
+        (Some(mut found), Some(before)) if !is_same_place(before, &found.spec) => {
             found.spec.configuration = before.configuration.clone();
-            Some((found, Some(format!("spec.configuration of PostgresInstance {name} was changed in mid-session"))))
+            if before.configuration.alter_system.is_some() {
+                found.spec.connection = before.connection.clone();
+            }
+            Some((found, Some(format!("PostgresInstance {name} was made to point elsewhere in mid-session"))))
         }
         (Some(found), _) => Some((found, None)),
         (None, Some(before)) => {
@@ -121,5 +124,17 @@ mod tests {
         assert_eq!(placed(Some("b.conf"), Some("a.conf")), Some(("a.conf".into(), true)));
         assert_eq!(placed(None, Some("a.conf")), Some(("a.conf".into(), true)));
         assert_eq!(placed(None, None), None);
+    }
+
+    #[test]
+    fn without_a_config_map_the_server_is_where_the_session_found_it() {
+        let spec = |secret: &str| -> PostgresInstanceSpec {
+            let connection = json!({"secretRef": {"name": secret}});
+            serde_json::from_value(json!({"connection": connection, "configuration": {"alterSystem": {}}})).unwrap()
+        };
+        let found = PostgresInstance::new("shop", spec("new-server"));
+        let (instance, elsewhere) = place(Some(found), Some(&spec("old-server")), "db", "shop").unwrap();
+        assert_eq!(instance.spec.connection.secret_ref.name, "old-server");
+        assert!(elsewhere.is_some());
     }
 }

@@ -152,6 +152,7 @@ impl Server {
             baseline: self.baseline.clone(),
             records: self.records.clone(),
             elapsed_seconds: 0,
+            verification_pairs: self.spec.budget.verification_pairs,
         }
     }
 

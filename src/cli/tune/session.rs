@@ -79,6 +79,7 @@ impl Session<'_> {
                 baseline: self.target.baseline.clone(),
                 records: std::mem::take(&mut records),
                 elapsed_seconds: i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX),
+                verification_pairs: self.spec.budget.verification_pairs,
             };
             let number = plan.records.len() as i32 + 1;
             let (assignment, point) = match plan.next() {

@@ -50,10 +50,16 @@ pub struct PostgresTuningStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionRecord {
-    /// Short name of the session: part of its trials' names. A changed search begins another session.
+    /// Short name of the session: part of its trials' names.
     pub name: String,
+    /// Short name of the search that was asked for: a tuning with another one begins another session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
     /// When it began.
     pub started_at: Time,
+    /// `spec.budget.verificationPairs` as it was then: runs of a verification that has begun are matched to their places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_pairs: Option<i32>,
     /// Values of every knob of the search before the first change.
     pub baseline_parameters: Parameters,
     /// Text of our configuration key before the first change; absent where there was none.
@@ -106,7 +112,7 @@ impl SessionRecord {
 }
 
 /// What was there before the first of several sessions, each of which began with the recommendation of the one before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OriginalConfiguration {
     /// Values of every knob of that session's search.

@@ -58,6 +58,11 @@ impl Target {
         }
     }
 
+    /// Whatever text there is now, loaded.
+    pub(super) fn as_it_is(text: &str) -> Self {
+        Self::before(OriginalConfiguration { configuration: Some(text.to_owned()), ..Default::default() })
+    }
+
     /// A short name for annotations.
     fn name(&self) -> &str {
         self.text.as_deref().and_then(configuration::marker_in).unwrap_or(BASELINE)

@@ -17,7 +17,7 @@ use super::reason::Reason;
 use crate::instance;
 use effect::{Effect, Target};
 
-pub use preflight::session_name;
+pub use preflight::is_of;
 
 /// What to do, because of what, and when to look next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,7 +163,7 @@ pub fn decide(facts: &Facts) -> Decision {
     }
     match session {
         None => preflight::begin(facts),
-        Some(session) if session.name != preflight::session_name(tuning) && !facts.is_trial_running() => {
+        Some(session) if !preflight::is_of(session, tuning) && !facts.is_trial_running() => {
             preflight::begin_anew(facts, session)
         }
         Some(session) => match session.outcome {
@@ -177,7 +177,7 @@ pub fn decide(facts: &Facts) -> Decision {
 }
 
 /// What a session says that was ended because its instance was deleted or points elsewhere.
-const LEFT: &str = "the PostgresInstance was deleted or its spec.configuration changed in mid-session, and the baseline was \
+const LEFT: &str = "the PostgresInstance was deleted or points elsewhere since the session began, and the baseline was \
                     restored where it had been; change the annotation howdah.dev/restart-session to begin anew";
 
 /// What the session changed is restored where it was changed, and the session is over.
@@ -195,8 +195,7 @@ fn left(why: &str, session: &SessionRecord) -> Decision {
 fn is_out_of_reach(facts: &Facts) -> bool {
     let unread =
         facts.instance_trouble().is_some_and(|trouble| trouble.reason == instance::Reason::ConfigMapNotMounted);
-    let restored = || write_back(facts).is_none();
-    !facts.is_trial_running() && (facts.target_is_gone() || (unread && restored()))
+    !facts.is_trial_running() && (facts.target_is_gone() || (unread && !is_text_due(facts)))
 }
 
 /// What must be right before anything is changed. A server that fails in the middle of a trial is the trial's matter.
@@ -214,41 +213,62 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     if facts.is_trial_running() {
         return None;
     }
-    facts.instance_trouble().map(|trouble| {
-        let message = format!("{}: {}", trouble.reason, trouble.message);
-        // A server that answers needs no help: what is wrong with it is not the configuration.
-        let helpless = facts.server().is_none() || trouble.reason == instance::Reason::PodNotReady;
-        match helpless.then(|| write_back(facts)).flatten() {
-            Some(steps) => {
-                let message = format!("the configuration is written as it was, because of {message}");
-                Decision::act(Reason::Restoring, message, steps)
-            }
-            None => Decision::stalled(Reason::InstanceNotReady, message),
+    let trouble = facts.instance_trouble()?;
+    let message = format!("{}: {}", trouble.reason, trouble.message);
+    match way_back(facts) {
+        Some(Effect::Steps { steps, .. }) if helps(&trouble, &steps) => {
+            let message = format!("what the session changed is taken back, because of {message}");
+            Some(Decision::act(Reason::Restoring, message, steps))
         }
-    })
+        // Nothing of it is in effect any more.
+        None | Some(Effect::Complete) if facts.tuning.spec.suspend => None,
+        _ => Some(Decision::stalled(Reason::InstanceNotReady, message)),
+    }
 }
 
-/// What took the server down must not keep it down: while nobody can say how it is, it is given its baseline's text;
-/// `None` where it has that already.
-fn write_back(facts: &Facts) -> Option<Vec<Step>> {
+/// Steps back to the baseline are worth a try, whatever is wrong with the instance.
+fn helps(trouble: &instance::Trouble, steps: &[Step]) -> bool {
+    use instance::Reason::{FieldConflict, MissingRights, PodNotReady};
+    match trouble.reason {
+        // The key is not ours any more.
+        FieldConflict => false,
+        MissingRights => matches!(steps.first(), Some(Step::WriteConfiguration(_))),
+        // The configuration may be what makes it so.
+        PodNotReady => true,
+        _ => !steps.iter().any(|step| matches!(step, Step::Restart { .. })),
+    }
+}
+
+/// What took the server down, or its pod out of service, must not stay in effect: how far it is from what was there before.
+/// `None` where the session has nothing to take back.
+fn way_back(facts: &Facts) -> Option<Effect> {
     let session = facts.session().filter(|session| session.settled.is_none())?;
-    let changed = session.name != preflight::session_name(&facts.tuning);
-    let ends = facts.tuning.spec.suspend || changed || facts.elsewhere.is_some();
+    let ends = facts.tuning.spec.suspend || !preflight::is_of(session, &facts.tuning) || facts.elsewhere.is_some();
     let target = match session.outcome {
         None if !ends => Target::of(session, &Parameters::new()),
         // A recommendation on its way into effect was measured, and more than once.
         Some(_) if !ends && !ending::ends_with_baseline(facts, session) => return None,
         _ => Target::original(session),
     };
-    let Effect::Steps { steps, .. } = effect::bring(facts, &target) else { return None };
-    matches!(steps.first(), Some(Step::WriteConfiguration(_))).then_some(steps)
+    Some(effect::bring(facts, &target))
+}
+
+/// The text of the configuration is to be what it was, and is not yet.
+fn is_text_due(facts: &Facts) -> bool {
+    matches!(way_back(facts), Some(Effect::Steps { steps, .. })
+        if matches!(steps.first(), Some(Step::WriteConfiguration(_))))
+}
+
+/// Nothing of what the session changed is in effect, or will be once a server that does not answer has started.
+pub fn is_restored(facts: &Facts) -> bool {
+    let ended = matches!(way_back(facts), None | Some(Effect::Complete));
+    !facts.is_trial_running() && (ended || (facts.server().is_none() && !is_text_due(facts)))
 }
 
 /// The tuning wants nothing of its instance, so that it need not wait for another one.
 fn is_at_rest(facts: &Facts) -> bool {
-    let ended = |session: &SessionRecord| {
-        session.name == preflight::session_name(&facts.tuning) && ending::is_settled(facts, session)
-    };
+    let ended =
+        |session: &SessionRecord| preflight::is_of(session, &facts.tuning) && ending::is_settled(facts, session);
     facts.tuning.spec.suspend || facts.session().is_some_and(ended)
 }
 
@@ -287,15 +307,20 @@ fn delete(facts: &Facts) -> Decision {
         Some(_) if facts.was_changed_by_others() => {
             return release("the applied recommendation has been replaced since, and what replaced it stays");
         }
-        Some(_) => return unsettle(session, Reason::Restoring),
+        Some(_) => {
+            // Its baseline is our recommendation, which it measures against and restores.
+            let rival = facts.rivals.iter().find(|rival| rival.running);
+            return rival.map_or_else(|| unsettle(session, Reason::Restoring), |rival| waits_for(&rival.name));
+        }
         None => {}
     }
-    let target = match facts.tuning.spec.deletion_policy {
-        DeletionPolicy::Retain => Target::original(session),
-        DeletionPolicy::Revert => Target::first(session),
+    let (target, restored) = match (facts.taken_over(), facts.tuning.spec.deletion_policy) {
+        (Some(text), _) => (Target::as_it_is(text), "another field manager has the configuration, and its text stays"),
+        (None, DeletionPolicy::Retain) => (Target::original(session), "the baseline is in effect again"),
+        (None, DeletionPolicy::Revert) => (Target::first(session), "the baseline is in effect again"),
     };
     match restore(facts, &target) {
-        None => release("the baseline is in effect again"),
+        None => release(restored),
         // What can still be written is, so that a server that comes back starts with its own configuration.
         Some(decision)
             if (decision.steps.is_empty() && facts.target_is_gone())
@@ -303,8 +328,20 @@ fn delete(facts: &Facts) -> Decision {
         {
             release("the server is gone, and with it everything that could be restored")
         }
+        Some(decision) if decision.because == Reason::ConfigurationNotInEffect => release(&format!(
+            "what was there before is in the configuration, and a restart is due: {}",
+            decision.message
+        )),
         Some(decision) => decision,
     }
+}
+
+fn waits_for(rival: &str) -> Decision {
+    let message = format!(
+        "the tuning {rival} works on the instance with this recommendation as its baseline; what was there before is \
+         restored when that one has ended or is deleted"
+    );
+    Decision::stalled(Reason::InstanceBusy, message)
 }
 
 /// A trial's status with its state and why.

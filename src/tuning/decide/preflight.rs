@@ -12,8 +12,14 @@ use super::effect::Target;
 use super::{Decision, SOON, Step};
 use crate::hex::hex;
 
-/// A session's name: what would make its trials meaningless when it changes.
-pub fn session_name(tuning: &PostgresTuning) -> String {
+/// The session searches what the tuning asks for.
+pub fn is_of(session: &SessionRecord, tuning: &PostgresTuning) -> bool {
+    // Before there was a field for it, the name was the search.
+    *session.search.as_ref().unwrap_or(&session.name) == search(tuning)
+}
+
+/// What would make a session's trials meaningless when it changes.
+fn search(tuning: &PostgresTuning) -> String {
     let spec = &tuning.spec;
     let annotation = tuning.metadata.annotations.as_ref().and_then(|a| a.get(RESTART_ANNOTATION));
     let identity = serde_json::json!([
@@ -26,7 +32,11 @@ pub fn session_name(tuning: &PostgresTuning) -> String {
         spec.safety,
         annotation
     ]);
-    hex(&Sha256::digest(identity.to_string())[..3])
+    short(&identity.to_string())
+}
+
+fn short(text: &str) -> String {
+    hex(&Sha256::digest(text)[..3])
 }
 
 /// Freezes the facts, or says why the search can't begin.
@@ -81,8 +91,12 @@ pub(super) fn begin(facts: &Facts) -> Decision {
             (None, stored.into_iter().filter(|(name, _)| touched.contains(name)).collect())
         }
     };
+    let search = search(&facts.tuning);
     let session = SessionRecord {
-        name: session_name(&facts.tuning),
+        // A search that is changed and changed back begins another session: the trials of the first had another baseline.
+        name: short(&format!("{search} {}", facts.now.0)),
+        search: Some(search),
+        verification_pairs: Some(spec.budget.verification_pairs),
         started_at: facts.now.clone(),
         baseline_parameters: baseline,
         baseline_configuration: text,

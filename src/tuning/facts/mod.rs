@@ -2,7 +2,7 @@
 
 mod server;
 
-pub use server::ConfigurationWay;
+pub use server::{ConfigurationWay, is_same_place};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
@@ -225,6 +225,7 @@ impl Facts {
             baseline: session.baseline_parameters.clone(),
             records: self.records(),
             elapsed_seconds: self.now.0.as_second() - session.started_at.0.as_second(),
+            verification_pairs: session.verification_pairs.unwrap_or(self.tuning.spec.budget.verification_pairs),
         })
     }
 

@@ -7,7 +7,7 @@ use crate::instance::facts::InstanceFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
 use crate::postgres::setting::{Context, FileSetting, Setting, Settings};
 use crate::tuning::configuration;
-use crate::tuning::crd::{SessionRecord, SessionResources};
+use crate::tuning::crd::{SessionRecord, SessionResources, TuningTrial};
 use crate::tuning::measurement::Parameters;
 use crate::tuning::reason::Reason;
 
@@ -26,6 +26,12 @@ pub enum ConfigurationWay<'a> {
         /// What `postgresql.auto.conf` holds.
         stored: Parameters,
     },
+}
+
+/// What is changed at the one is changed at the other. Without a ConfigMap the server itself is the place.
+pub fn is_same_place(before: &PostgresInstanceSpec, now: &PostgresInstanceSpec) -> bool {
+    before.configuration == now.configuration
+        && (now.configuration.alter_system.is_none() || before.connection == now.connection)
 }
 
 impl Facts {
@@ -108,8 +114,15 @@ impl Facts {
 
     /// The instance is configured elsewhere than a session of the past was.
     pub fn is_elsewhere(&self, session: &SessionRecord) -> bool {
-        let now = self.instance_spec().map(|spec| &spec.configuration);
-        session.instance.as_ref().zip(now).is_some_and(|(before, now)| before.configuration != *now)
+        session.instance.as_ref().zip(self.instance_spec()).is_some_and(|(before, now)| !is_same_place(before, now))
+    }
+
+    /// Text of our key, where another field manager has it and none of our trials wrote it.
+    pub fn taken_over(&self) -> Option<&str> {
+        let key = self.known()?.configuration.as_ref()?.as_ref().ok()?;
+        let text = key.text.as_deref().filter(|_| !key.other_owners.is_empty())?;
+        let ours = |trial: &&TuningTrial| text.contains(&configuration::marker(&trial.spec.parameters));
+        self.session_trials().iter().find(|trial| ours(trial)).is_none().then_some(text)
     }
 
     /// A configuration file sets a marker, loaded or not.

@@ -1,7 +1,7 @@
 //! What trips a trial, and what follows.
 
 use super::*;
-use crate::tuning::crd::{SessionOutcome, TrialKind, TrialState};
+use crate::tuning::crd::SessionOutcome;
 use crate::tuning::measurement::{BenchmarkResult, Measurement};
 use crate::tuning::reason::Reason;
 
@@ -29,22 +29,6 @@ const MISHAPS: [Mishap; 5] = [
     (Reason::MemoryGuardrail, |model| model.server.memory = 0.95, |model| model.server.memory = 0.5),
     (Reason::AvailabilityGuardrail, |model| model.server.down = 4, |model| model.server.down = 0),
 ];
-
-/// Looks until a trial of the kind is measured.
-fn until_measuring(model: &mut Model, kind: Option<TrialKind>) -> String {
-    for _ in 0..PATIENCE {
-        let decision = model.look(None);
-        assert!(!at_rest(&decision), "the tuning ended");
-        let trial = model.trials.values().find(|trial| {
-            let state = trial.status.as_ref().map(|s| s.state);
-            state == Some(TrialState::Measuring) && kind.is_none_or(|kind| trial.spec.kind == kind)
-        });
-        if let Some(trial) = trial {
-            return trial.metadata.name.clone().unwrap();
-        }
-    }
-    panic!("no trial is measured");
-}
 
 /// Reason of a trial that was aborted.
 fn aborted(model: &Model, trial: &str) -> Option<String> {

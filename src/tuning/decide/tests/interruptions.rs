@@ -1,8 +1,6 @@
 //! Deletion, suspension, rivals and an API server that can't be read, at any moment of a tuning.
 
 use super::*;
-use crate::tuning::crd::TrialState;
-use crate::tuning::facts::Rival;
 
 /// Looks that a tuning takes, about.
 const LOOKS: usize = 160;
@@ -98,17 +96,6 @@ proptest! {
         run(&mut model, &[]);
         prop_assert_eq!(model.condition("Ready"), "True RecommendationReady");
         prop_assert_eq!(&Configuration::of(&model), &before);
-    }
-}
-
-fn rival(running: bool, waiting: bool, age: i64, model: &Model) -> Rival {
-    let created = model.tuning.metadata.creation_timestamp.as_ref().unwrap().0.as_second() - age;
-    let created = k8s_openapi::jiff::Timestamp::from_second(created).unwrap();
-    Rival {
-        name: "other".into(),
-        created: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(created)),
-        running,
-        waiting,
     }
 }
 

@@ -6,13 +6,15 @@ mod guardrails;
 mod interruptions;
 mod model;
 mod server;
+mod taken_back;
 
 use model::{Crash, Model};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Decision, IDLE};
-use crate::tuning::crd::PostgresTuningStatus;
+use crate::tuning::crd::{PostgresTuningStatus, TrialKind, TrialState};
+use crate::tuning::facts::Rival;
 
 /// Looks after which a tuning that has not ended never will.
 const PATIENCE: usize = 3000;
@@ -131,5 +133,32 @@ fn assert_at_rest(model: &mut Model) {
         let decision = model.look(None);
         assert_eq!(decision.steps, []);
         assert_eq!(model.status(), told);
+    }
+}
+
+/// Looks until a trial of the kind is measured.
+fn until_measuring(model: &mut Model, kind: Option<TrialKind>) -> String {
+    for _ in 0..PATIENCE {
+        let decision = model.look(None);
+        assert!(!at_rest(&decision), "the tuning ended");
+        let trial = model.trials.values().find(|trial| {
+            let state = trial.status.as_ref().map(|s| s.state);
+            state == Some(TrialState::Measuring) && kind.is_none_or(|kind| trial.spec.kind == kind)
+        });
+        if let Some(trial) = trial {
+            return trial.metadata.name.clone().unwrap();
+        }
+    }
+    panic!("no trial is measured");
+}
+
+fn rival(running: bool, waiting: bool, age: i64, model: &Model) -> Rival {
+    let created = model.tuning.metadata.creation_timestamp.as_ref().unwrap().0.as_second() - age;
+    let created = k8s_openapi::jiff::Timestamp::from_second(created).unwrap();
+    Rival {
+        name: "other".into(),
+        created: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(created)),
+        running,
+        waiting,
     }
 }

@@ -87,6 +87,10 @@ pub struct Model {
     pub anomaly_since: Option<Time>,
     /// The server does not start with a file in which this stands.
     pub cannot_start_with: Option<String>,
+    /// The pod is not ready while the server runs a configuration in which this stands.
+    pub unready_with: Option<String>,
+    /// Other field managers of our key.
+    pub other_owners: Vec<String>,
     /// Why the instance is no longer what the session found.
     pub elsewhere: Option<String>,
     /// The kubelet brings what changes in the ConfigMap.
@@ -142,6 +146,8 @@ impl Model {
             gain: 0.3,
             anomaly_since: None,
             cannot_start_with: None,
+            unready_with: None,
+            other_owners: Vec::new(),
             elsewhere: None,
             kubelet_syncs: true,
             gone: false,
@@ -162,11 +168,13 @@ impl Model {
 
     /// What is seen of the cluster.
     pub fn facts(&self) -> Facts {
+        let marker = self.server.facts().marker;
+        let unready = self.unready_with.is_some() && self.unready_with == marker;
         let pod = PodFacts {
             name: "shop-postgres-0".into(),
             uid: "p".into(),
             container: Some("postgres".into()),
-            ready: self.server.down == 0,
+            ready: self.server.down == 0 && !unready,
             last_termination: self.last_termination.clone(),
             memory_bytes: Some(MEMORY_BYTES),
             cpu_millis: Some(4000),
@@ -191,7 +199,7 @@ impl Model {
             ..ServerAnswer::default()
         };
         let unreachable = crate::instance::Trouble::new(crate::instance::Reason::Unreachable, "connection refused");
-        let key = ConfigurationKey { text: self.key.clone(), other_owners: Vec::new() };
+        let key = ConfigurationKey { text: self.key.clone(), other_owners: self.other_owners.clone() };
         let mut facts = Facts {
             now: self.now(),
             tuning: self.tuning.clone(),
