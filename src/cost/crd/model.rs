@@ -38,7 +38,8 @@ use crate::tuning::crd::InstanceReference;
 pub struct QueryCostModelSpec {
     /// What is learnt from.
     pub source: Source,
-    /// What is predicted. PostgreSQL's own logs have `duration` and `cpu` (seconds) and `spill` (bytes).
+    /// What is predicted. PostgreSQL's own logs have `duration` and `cpu` (seconds) and `spill` (bytes of temporary files),
+    /// which may be named `memory`, too.
     #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub targets: Vec<TargetDeclaration>,
     /// What a text is to the model.

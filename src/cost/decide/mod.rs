@@ -10,7 +10,9 @@ use super::crd::QueryCostModelStatus;
 use super::deployment;
 use super::facts::{Facts, Trouble};
 use super::model_path;
+use super::reading::postgres;
 use super::reason::Reason;
+use super::training::{format as format_of, options, targets as targets_of};
 use crate::control::conditions::{Standing, stands};
 use crate::control::training::check_schedule;
 
@@ -94,8 +96,8 @@ pub fn decide(facts: &Facts) -> Decision {
 /// What the schema can't check.
 fn check(facts: &Facts) -> Result<(), String> {
     let spec = &facts.model.spec;
-    let targets = super::training::targets(spec)?;
-    super::training::options(spec, 1)?;
+    let targets = targets_of(spec)?;
+    options(spec, 1)?;
     if let Some(routing) = &spec.serving.routing {
         let target = targets.iter().find(|target| target.name == routing.target);
         let classes = target.map_or(0, |target| target.bounds.count() + 1);
@@ -107,11 +109,13 @@ fn check(facts: &Facts) -> Result<(), String> {
             ));
         }
     }
-    if let Some(files) = &spec.source.files {
-        let postgres = files.format.is_some_and(|format| super::training::format(format).is_postgres());
-        if files.columns.is_none() && files.format.is_some() && !postgres {
-            return Err("spec.source.files.columns is missing: name at least the column with the query".into());
-        }
+    let files = spec.source.files.as_ref();
+    let server_log = files.is_none_or(|files| files.format.is_some_and(|format| format_of(format).is_postgres()));
+    if server_log {
+        postgres::places(targets.iter().map(|target| target.name.as_str()))
+            .map_err(|told| format!("spec.targets: {told}"))?;
+    } else if files.is_some_and(|files| files.columns.is_none() && files.format.is_some()) {
+        return Err("spec.source.files.columns is missing: name at least the column with the query".into());
     }
     check_schedule(spec.training.schedule.as_deref())
 }

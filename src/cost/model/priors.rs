@@ -6,6 +6,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use super::CostModel;
 use crate::cost::classes::class_of;
 use crate::cost::history::Record;
+use crate::cost::reading::postgres::MEMORY;
 use crate::cost::sqltext::features::Text;
 use crate::postgres::statistics::StatementStatistics;
 
@@ -98,7 +99,7 @@ fn spread(target: &str, statement: &StatementStatistics) -> Option<Spread> {
             mean: statement.mean_seconds,
             square: statement.mean_seconds.powi(2) + statement.deviation_seconds.powi(2),
         }),
-        "spill" => (statement.spilled_bytes == 0.0).then_some(Spread { calls, ..Spread::default() }),
+        "spill" | MEMORY => (statement.spilled_bytes == 0.0).then_some(Spread { calls, ..Spread::default() }),
         _ => None,
     }
 }

@@ -85,7 +85,7 @@ fn plans_speak_only_where_the_text_is_in_doubt() {
 /// A model of PostgreSQL's targets, whose history answers from the second time on.
 fn of_a_server() -> CostModel {
     let mut model = CostModel::load(&files()).unwrap();
-    for (target, name) in model.targets.iter_mut().zip(["duration", "spill"]) {
+    for (target, name) in model.targets.iter_mut().zip(["duration", "memory"]) {
         target.info.name = name.into();
         target.history.rule.fingerprint = crate::cost::history::Least { count: Some(2), share: 0.9 };
     }

@@ -14,8 +14,24 @@ use crate::postgres::APPLICATION;
 
 /// What PostgreSQL's logs tell of a statement: the targets that a model may have.
 pub const TARGETS: [&str; 3] = ["duration", "cpu", "spill"];
+/// Another name of `spill`, by which routers ask: what a statement's memory did not hold is all that a log tells of it.
+pub const MEMORY: &str = "memory";
 /// Sessions that are followed at once; of more, those that said nothing for the longest are forgotten.
 const SESSIONS: usize = 10_000;
+
+/// Which of [`TARGETS`] these are.
+///
+/// # Errors
+/// A sentence when one is none of them.
+pub fn places<'a>(targets: impl IntoIterator<Item = &'a str>) -> Result<Vec<usize>, String> {
+    let place = |target: &'a str| {
+        let name = if target == MEMORY { "spill" } else { target };
+        TARGETS.iter().position(|known| *known == name).ok_or_else(|| {
+            format!("a PostgreSQL log has no {target:?}: it tells {} (also as {MEMORY})", TARGETS.join(", "))
+        })
+    };
+    targets.into_iter().map(place).collect()
+}
 
 /// One line of a log.
 #[derive(Debug, Default, Deserialize)]
@@ -160,13 +176,8 @@ struct Sessions {
 
 impl Sessions {
     fn new(targets: &[String], weight: f32) -> Result<Self, LogError> {
-        let place = |target: &String| {
-            TARGETS
-                .iter()
-                .position(|known| known == target)
-                .ok_or_else(|| LogError(format!("a PostgreSQL log has no {target:?}: it tells {}", TARGETS.join(", "))))
-        };
-        Ok(Self { by_name: HashMap::new(), targets: targets.iter().map(place).collect::<Result<_, _>>()?, weight })
+        let targets = places(targets.iter().map(String::as_str)).map_err(LogError)?;
+        Ok(Self { by_name: HashMap::new(), targets, weight })
     }
 
     fn take(&mut self, row: u64, line: Line, into: &mut Collector<'_>) {

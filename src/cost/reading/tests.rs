@@ -102,6 +102,15 @@ fn our_own_sessions_are_nobody_s_queries() {
 }
 
 #[test]
+fn memory_is_what_it_did_not_hold() {
+    let log = b"{\"session_id\":\"1\",\"message\":\"temporary file: path \\\"base/1\\\", size 8192\"}\n\
+                {\"session_id\":\"1\",\"message\":\"duration: 2.5 ms  statement: select 1\"}\n";
+    let targets = ["memory".to_owned(), "spill".to_owned()];
+    let (statements, _) = read(log, |bytes, into| postgres::read_json(bytes, &targets, 1.0, into)).unwrap();
+    assert_eq!(statements[0].costs, [Cost::Measured(8192.0); 2]);
+}
+
+#[test]
 fn what_is_missing_is_named_with_what_is_there() {
     let error = table(b"at,query,seconds,state\n2026-01-31,select 1,0.5,\n").unwrap_err();
     assert_eq!(error, "log has no column \"cpu\": it has at, query, seconds, state; numbers are in seconds");
@@ -110,7 +119,7 @@ fn what_is_missing_is_named_with_what_is_there() {
     assert!(error.contains("no column \"cpu\"") && error.contains("stats.cpu"), "{error}");
     let error = table(b"").unwrap_err();
     assert!(error.contains("is empty"), "{error}");
-    let targets = ["memory".to_owned()];
+    let targets = ["io".to_owned()];
     let error = read(b"", |bytes, into| postgres::read_json(bytes, &targets, 1.0, into)).unwrap_err();
     assert!(error.contains("duration, cpu, spill"), "{error}");
 }
