@@ -166,7 +166,10 @@ impl Surroundings {
         let path = format!("{path}/{REPORT}");
         Some(match self.store.get(&path).await {
             Ok(Some(bytes)) => match serde_json::from_slice::<Evaluated>(&bytes) {
-                Ok(report) => Ok(training::status(&report, &training.job, &training.spec_hash, &at)),
+                Ok(report) => {
+                    let targets_hash = training::targets_hash(&facts.model.spec);
+                    Ok(training::status(&report, &training.job, [&training.spec_hash, &targets_hash], &at))
+                }
                 Err(error) => Err(missing(format!("{path} in the model store can't be read: {error}"))),
             },
             Ok(None) => Err(missing(format!("the model store has nothing at {path}"))),

@@ -32,6 +32,9 @@ pub enum TrainingResult {
     Trained {
         /// When it was trained.
         at: Time,
+        /// Hash of the specification as the Job has read it: it may have changed since the Job was made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spec_hash: Option<String>,
         /// How the served model did on newer statements.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drift: Option<DriftStatus>,
@@ -58,6 +61,34 @@ pub fn spec_hash(spec: &QueryCostModelSpec) -> String {
     let mut training = training.clone();
     (training.schedule, training.resources) = (None, None);
     short_hash(&serde_json::json!([source, targets, features, training]).to_string())
+}
+
+/// Hash of what a model predicts: accuracies of models with another one are of other classes.
+pub fn targets_hash(spec: &QueryCostModelSpec) -> String {
+    let targets = targets(spec).unwrap_or_default();
+    let mut named: Vec<(&str, &Bounds)> = targets.iter().map(|target| (target.name.as_str(), &target.bounds)).collect();
+    named.sort_by_key(|(name, _)| *name);
+    short_hash(&format!("{named:?}"))
+}
+
+/// Whether a model has the targets of a specification.
+pub fn has_targets(model: &CostModelStatus, spec: &QueryCostModelSpec) -> bool {
+    if model.targets_hash.is_empty() {
+        // It was trained before there was such a hash.
+        return model.spec_hash == spec_hash(spec);
+    }
+    model.targets_hash == targets_hash(spec)
+}
+
+/// The mean accuracy over the targets by a split, where it was possible.
+pub fn accuracy_by(model: &CostModelStatus, split: Split) -> Option<f64> {
+    let of = |target: &TargetStatus| {
+        let split = target.splits.iter().find(|judged| judged.split == split.word())?;
+        let ours = split.methods.iter().find(|figures| figures.method == Method::Ours.word())?;
+        Some(ours.accuracy.0)
+    };
+    let all: Vec<f64> = model.targets.iter().map(of).collect::<Option<_>>()?;
+    (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
 }
 
 /// The targets of a specification.
@@ -133,7 +164,7 @@ pub fn options(spec: &QueryCostModelSpec, threads: usize) -> Result<Options, Str
 }
 
 /// A report as the status shows it.
-pub fn status(report: &Report, name: &str, spec_hash: &str, at: &Time) -> CostModelStatus {
+pub fn status(report: &Report, name: &str, [spec_hash, targets_hash]: [&str; 2], at: &Time) -> CostModelStatus {
     let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let rows = |count: usize| whole(count as u64);
     let time = |ms: i64| Time(Timestamp::from_second(ms.div_euclid(1000)).unwrap_or(Timestamp::UNIX_EPOCH));
@@ -174,6 +205,7 @@ pub fn status(report: &Report, name: &str, spec_hash: &str, at: &Time) -> CostMo
         version: report.model_version.clone(),
         trained_at: Some(at.clone()),
         spec_hash: spec_hash.to_owned(),
+        targets_hash: targets_hash.to_owned(),
         accuracy: Decimal::rounded(accuracy(report)),
         log: LogStatus {
             statements: whole(report.log.statements),

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{cluster, job_progress, termination};
+use crate::cost::answer::Novelty;
 use crate::cost::classes::class;
 use crate::cost::crd::{DriftStatus, QueryCostModel};
 use crate::cost::evaluation::html;
@@ -20,17 +21,14 @@ use crate::cost::evaluation::report::Report;
 use crate::cost::facts::Trouble;
 use crate::cost::fetch::{open, statistics, store_model, stored_model};
 use crate::cost::grants::Grants;
-use crate::cost::log::Log;
+use crate::cost::log::{Log, Statement};
 use crate::cost::model::CostModel;
 use crate::cost::reason::Reason;
-use crate::cost::train::{Progress, TrainError, Trained, train};
+use crate::cost::train::{Progress, Rival, TrainError, Trained, train};
 use crate::cost::training::{self, TrainingResult};
 use crate::cost::{REPORT, model_path};
 use crate::decimal::Decimal;
 use crate::world::store::{Store, StoreError};
-
-/// Newer statements that are needed to say how a served model does.
-const ENOUGH: usize = 50;
 
 /// What is trained, and where to.
 #[derive(Debug, Args)]
@@ -110,10 +108,12 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
     let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
     let specs = training::targets(&model.spec).map_err(invalid)?;
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
-    let options = training::options(&model.spec, threads).map_err(invalid)?;
+    let mut options = training::options(&model.spec, threads).map_err(invalid)?;
     let uid = model.uid().unwrap_or_default();
     let path = |name: &str| model_path(&model.namespace().unwrap_or_default(), &uid, Some(name));
     let served = served(&store, &model, path).await;
+    // The status keeps times to the second.
+    options.new_from_ms = served.as_ref().map(|(_, _, to)| to + 1000);
 
     let computed = tokio::task::spawn_blocking(move || {
         let trained = train(&*log, &specs, &options, &mut |progress| {
@@ -125,7 +125,8 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
             // Nobody may be left to hear it: that is no reason to stop.
             let _ = sender.send(text);
         })?;
-        let drift = served.and_then(|(name, served, to)| drift(&*log, &name, &served, to));
+        let compared = served.as_ref().zip(trained.rival.as_ref());
+        let drift = compared.and_then(|((name, served, _), rival)| drift(&*log, name, served, rival));
         Ok::<(Trained, Option<DriftStatus>), TrainError>((trained, drift))
     });
     let computed = computed.await.map_err(|gone| broken(&gone.into()))?;
@@ -141,17 +142,17 @@ async fn learn(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
     store_model(&store, &path, &trained.model).await.map_err(|error| kept(&error))?;
     // To the second, as Kubernetes keeps times.
     let at = Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH));
-    Ok(TrainingResult::Trained { at, drift })
+    Ok(TrainingResult::Trained { at, spec_hash: Some(training::spec_hash(&model.spec)), drift })
 }
 
 /// The model that is served, with its name and the time of the newest statement that it learnt from. It is looked at for
-/// comparison only: where it can't be read, there is none.
+/// comparison only: where it can't be read, or has other targets, there is none.
 async fn served(
     store: &Store,
     model: &QueryCostModel,
     path: impl Fn(&str) -> String,
 ) -> Option<(String, CostModel, i64)> {
-    let status = model.status.as_ref()?.model.as_ref()?;
+    let status = model.status.as_ref()?.model.as_ref().filter(|served| training::has_targets(served, &model.spec))?;
     let to = status.log.to.as_ref()?.0.as_millisecond();
     match stored_model(store, &path(&status.name)).await {
         Ok(served) => Some((status.name.clone(), served, to)),
@@ -162,34 +163,64 @@ async fn served(
     }
 }
 
-/// How a served model does on statements that are newer than it.
-fn drift(log: &dyn Log, name: &str, served: &CostModel, to: i64) -> Option<DriftStatus> {
-    let places: Vec<Option<usize>> =
-        served.infos.iter().map(|info| log.targets().iter().position(|target| *target == info.name)).collect();
-    let (mut rows, mut unknown, mut judged, mut right) = (0_usize, 0_usize, 0_usize, 0_usize);
+/// How a served model does on statements that are newer than it, and how the other one does on the same.
+fn drift(log: &dyn Log, name: &str, served: &CostModel, rival: &Rival) -> Option<DriftStatus> {
+    let retrained = rival.model.as_ref().inspect_err(|error| {
+        eprintln!("howdah cost train-object: nothing is compared with the served model: {error}");
+    });
+    let (mut rows, mut unknown) = (0_usize, 0_usize);
+    let mut right = Right::of(served, log);
+    let mut right_anew = retrained.ok().map(|model| (model, Right::of(model, log)));
     let read = log.read(&mut |statement| {
-        // The status keeps times to the second.
-        if statement.time_ms.is_none_or(|time| time < to + 1000) {
+        if statement.time_ms.is_none_or(|time| time < rival.from_ms) {
             return;
         }
         rows += 1;
-        let (novelty, said) = served.judge(&statement.query, statement.plan);
-        unknown += usize::from(novelty.fingerprint);
-        for ((info, place), said) in served.infos.iter().zip(&places).zip(said) {
-            let cost = place.and_then(|place| statement.costs.get(place)).copied().unwrap_or_default();
-            if let Some(truth) = class(&info.bounds, cost) {
-                judged += 1;
-                right += usize::from(said.class == truth);
-            }
+        unknown += usize::from(right.count(served, &statement).fingerprint);
+        if let Some((model, right)) = &mut right_anew {
+            right.count(model, &statement);
         }
     });
-    let share = |part: usize, of: usize| Decimal::rounded(part as f64 / of.max(1) as f64);
-    (read.is_ok() && rows >= ENOUGH).then(|| DriftStatus {
+    read.is_ok().then(|| DriftStatus {
         name: name.to_owned(),
         rows: i64::try_from(rows).unwrap_or(i64::MAX),
-        accuracy: share(right, judged),
-        unknown_fingerprints: share(unknown, rows),
+        accuracy: right.accuracy(),
+        retrained_accuracy: right_anew.map(|(_, right)| right.accuracy()),
+        unknown_fingerprints: Decimal::rounded(unknown as f64 / rows.max(1) as f64),
     })
+}
+
+/// How often a model is right about statements of a log.
+struct Right {
+    /// Of each of its targets: its place among the log's, statements with a class, and those that it was right about.
+    targets: Vec<(Option<usize>, usize, usize)>,
+}
+
+impl Right {
+    fn of(model: &CostModel, log: &dyn Log) -> Self {
+        let place = |name: &String| log.targets().iter().position(|target| target == name);
+        Self { targets: model.infos.iter().map(|info| (place(&info.name), 0, 0)).collect() }
+    }
+
+    /// Counts a statement, and says what is new about it to the model.
+    fn count(&mut self, model: &CostModel, statement: &Statement) -> Novelty {
+        let (novelty, said) = model.judge(&statement.query, statement.plan);
+        for ((info, said), (place, judged, right)) in model.infos.iter().zip(said).zip(&mut self.targets) {
+            let cost = place.and_then(|place| statement.costs.get(place)).copied().unwrap_or_default();
+            if let Some(truth) = class(&info.bounds, cost) {
+                *judged += 1;
+                *right += usize::from(said.class == truth);
+            }
+        }
+        novelty
+    }
+
+    /// The mean over the targets.
+    fn accuracy(&self) -> Decimal {
+        let judged = self.targets.iter().filter(|(_, judged, _)| *judged > 0);
+        let shares: Vec<f64> = judged.map(|(_, judged, right)| *right as f64 / *judged as f64).collect();
+        Decimal::rounded(shares.iter().sum::<f64>() / shares.len().max(1) as f64)
+    }
 }
 
 fn untrained(error: &TrainError) -> Trouble {

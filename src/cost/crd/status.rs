@@ -50,6 +50,9 @@ pub struct CostModelStatus {
     pub trained_at: Option<Time>,
     /// Hash of the specification that it was trained for.
     pub spec_hash: String,
+    /// Hash of its targets' names and bounds: models of other targets can't be compared with it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub targets_hash: String,
     /// Share of the statements that judged it whose class was right: the mean over the targets, by the split of the
     /// specification.
     pub accuracy: Decimal,
@@ -69,7 +72,7 @@ pub struct CostModelStatus {
 pub struct LogStatus {
     /// Statements.
     pub statements: i64,
-    /// Distinct fingerprints.
+    /// Distinct fingerprints that the model knows: those of the whole log, or the 50,000 most frequent ones.
     pub fingerprints: i64,
     /// Fingerprints beside those that are known from the server's `pg_stat_statements`.
     #[serde(default)]
@@ -147,7 +150,7 @@ pub struct ClassStatus {
     pub support: i64,
 }
 
-/// How a served model did on statements that are newer than it.
+/// How a served model did on statements that are newer than it, those of the time split at the most.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftStatus {
@@ -157,6 +160,9 @@ pub struct DriftStatus {
     pub rows: i64,
     /// Share of them whose class was right: the mean over the targets.
     pub accuracy: Decimal,
+    /// The same of what was learnt anew, without them, to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrained_accuracy: Option<Decimal>,
     /// Share of them whose fingerprint it does not know.
     pub unknown_fingerprints: Decimal,
 }

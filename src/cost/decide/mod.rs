@@ -12,7 +12,8 @@ use super::facts::{Facts, Trouble};
 use super::model_path;
 use super::reading::postgres;
 use super::reason::Reason;
-use super::training::{format as format_of, options, targets as targets_of};
+use super::splits::Split;
+use super::training::{accuracy_by, format as format_of, options, targets as targets_of};
 use crate::control::conditions::{Standing, stands};
 use crate::control::training::check_schedule;
 
@@ -153,7 +154,8 @@ fn course(facts: &Facts) -> Decision {
     if serving.reason == Reason::Serving {
         training::prune(facts, &mut status, &mut steps);
     }
-    let standing = vec![data(facts, &status), training::standing(facts, &status), serving, drifted(&status)];
+    let learnt = training::standing(facts, &status, trained.blocked.as_ref());
+    let standing = vec![data(facts, &status), learnt, serving, drifted(&status)];
     // Who asks for answers wants to know whether there are some; without a model, why there is none.
     let (because, message) = match (&status.model, &trained.blocked) {
         (Some(_), _) => (standing[2].reason, standing[2].message.clone()),
@@ -245,14 +247,17 @@ fn drifted(status: &QueryCostModelStatus) -> Standing<Reason> {
         let message = "the model was replaced with the last training, and no newer statements were seen since";
         return stands("Drifted", false, Reason::DriftUnknown, message);
     }
+    // What is newer is compared with what was: not with statements that were drawn at random, nor with new templates.
+    let before = accuracy_by(model, Split::Time);
     let message = format!(
-        "of {} newer statements {:.1} % were predicted right, {:.1} % of those that judged it; {:.1} % have a fingerprint that it does not know",
+        "of {} newer statements {:.1} % were predicted right{}; {:.1} % have a fingerprint that it does not know",
         drift.rows,
         drift.accuracy.0 * 100.0,
-        model.accuracy.0 * 100.0,
+        before.map_or_else(String::new, |before| format!(", {:.1} % of those that judged it by time", before * 100.0)),
         drift.unknown_fingerprints.0 * 100.0
     );
-    let drifts = drift.accuracy.0 < model.accuracy.0 - DRIFT || drift.unknown_fingerprints.0 > UNKNOWN;
+    let worse = before.is_some_and(|before| drift.accuracy.0 < before - DRIFT);
+    let drifts = worse || drift.unknown_fingerprints.0 > UNKNOWN;
     stands("Drifted", drifts, if drifts { Reason::Drifted } else { Reason::NoDrift }, message)
 }
 

@@ -3,7 +3,8 @@
 use super::super::crd::{CostModelStatus, DriftStatus, QueryCostModelStatus};
 use super::super::facts::{Facts, Trouble};
 use super::super::reason::Reason;
-use super::super::training::{TrainingResult, spec_hash};
+use super::super::splits::Split;
+use super::super::training::{TrainingResult, accuracy_by, has_targets, spec_hash};
 use super::Step;
 use crate::control::conditions::{Standing, stands};
 use crate::control::training::{Course, TrainingState, Turn};
@@ -31,12 +32,15 @@ pub(super) fn proceed(facts: &Facts, status: &mut QueryCostModelStatus) -> Train
     }
     let spec_hash = spec_hash(&facts.model.spec);
     let model = status.model.as_ref().filter(|model| model.spec_hash == spec_hash);
+    // One that was rejected was trained for this specification, too: the next is due when the schedule says so.
+    let rejected = status.training.as_ref().filter(|last| last.state == TrainingState::Rejected);
+    let rejected = rejected.filter(|last| last.spec_hash == spec_hash).map(|last| &last.since);
     let course = Course {
         now: &facts.now,
         uid: facts.model.metadata.uid.as_deref().unwrap_or_default(),
         spec_hash: &spec_hash,
         schedule: facts.model.spec.training.schedule.as_deref(),
-        model: model.and_then(|model| model.trained_at.as_ref()),
+        model: model.and_then(|model| model.trained_at.as_ref()).or(rejected),
         job: facts.job.as_ref(),
         last: status.training.as_ref(),
     };
@@ -63,10 +67,9 @@ pub(super) fn proceed(facts: &Facts, status: &mut QueryCostModelStatus) -> Train
             let blocked = trouble.map(|message| Trouble::new(Reason::TrainingPending, message));
             Trained { blocked, ..Trained::default() }
         }
-        Turn::Abandon { job } => {
-            status.training = None;
-            Trained { steps: vec![Step::EndTraining { name: job }], soon: true, ..Trained::default() }
-        }
+        Turn::Abandon { .. } => abandon(status),
+        // The specification changed while the Job began, and back: what it made is for what it read.
+        Turn::Left(TrainingResult::Trained { spec_hash: Some(read), .. }) if read != spec_hash => abandon(status),
         Turn::Left(TrainingResult::Trained { drift, .. }) => match &facts.result {
             Some(Ok(model)) => judge(facts, status, model, drift),
             // The store may be back at the next look.
@@ -83,13 +86,18 @@ pub(super) fn proceed(facts: &Facts, status: &mut QueryCostModelStatus) -> Train
 /// A training that runs ends; the model that is served goes on.
 fn suspend(status: &mut QueryCostModelStatus) -> Trained {
     let blocked = Some(Trouble::new(Reason::Suspended, Reason::Suspended.sentence()));
-    let running = status.training.take_if(|training| training.is_under_way());
-    let steps: Vec<Step> = running.map(|training| Step::EndTraining { name: training.job }).into_iter().collect();
-    Trained { soon: !steps.is_empty(), steps, blocked }
+    Trained { blocked, ..abandon(status) }
 }
 
-/// A first model is used whatever its accuracy: there is no other. So is the first of another specification. A later one
-/// must be as good as the one before, on the same statements where these are known.
+/// A training that runs ends, and what it stored goes.
+fn abandon(status: &mut QueryCostModelStatus) -> Trained {
+    let running = status.training.take_if(|training| training.is_under_way());
+    let steps: Vec<Step> = running.map(|training| Step::EndTraining { name: training.job }).into_iter().collect();
+    Trained { soon: !steps.is_empty(), steps, blocked: None }
+}
+
+/// A first model is used whatever its accuracy: there is no other. So is the first of other targets, whose accuracy is that
+/// of other classes. A later one must be as good as the one before.
 fn judge(
     facts: &Facts,
     status: &mut QueryCostModelStatus,
@@ -100,21 +108,50 @@ fn judge(
     if let Some(training) = &status.training {
         (model.name, model.spec_hash) = (training.job.clone(), training.spec_hash.clone());
     }
-    let before = status.model.as_ref().filter(|before| before.spec_hash == model.spec_hash);
+    let before = status.model.as_ref().filter(|before| has_targets(before, &facts.model.spec));
+    let compared = before.and_then(|before| compared(before, &model, drift.as_ref()));
     let gain = f64::from(facts.model.spec.promotion.min_accuracy_gain_percent) / 100.0;
-    let known = drift.as_ref().filter(|drift| before.is_some_and(|before| before.name == drift.name));
-    let least = before.map(|before| known.map_or(before.accuracy.0, |drift| drift.accuracy.0) + gain);
     status.drift = drift;
     remember(status, &model.name);
-    let told = format!("accuracy {:.1} % on held-out statements", model.accuracy.0 * 100.0);
-    // The accuracies are rounded: a thousandth is no difference.
-    if let Some(least) = least.filter(|least| model.accuracy.0 + 0.0005 < *least) {
-        let message = format!("{told}; the one before has {:.1} %, with the gain that is asked for", least * 100.0);
-        end(facts, status, TrainingState::Rejected, &message)
-    } else {
-        status.model = Some(model);
-        end(facts, status, TrainingState::Promoted, &told)
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let told = match &compared {
+        None => format!("accuracy {} on held-out statements", percent(model.accuracy.0)),
+        Some(Compared { own, on, .. }) => format!("accuracy {} on {on}", percent(*own)),
+    };
+    match compared {
+        // The accuracies are rounded: a thousandth is no difference.
+        Some(Compared { own, before, .. }) if own + 0.0005 < before + gain => {
+            let least = percent(before + gain);
+            let message = format!("{told}; the one before has {least}, with the gain that is asked for");
+            end(facts, status, TrainingState::Rejected, &message)
+        }
+        _ => {
+            status.model = Some(model);
+            end(facts, status, TrainingState::Promoted, &told)
+        }
     }
+}
+
+/// Accuracies of two models that say which one is better.
+struct Compared {
+    own: f64,
+    before: f64,
+    /// The statements that judged, in words.
+    on: String,
+}
+
+/// Compares with the model before: on the same statements, which neither has learnt from, where there are enough; else by
+/// the split that both were judged by, each with the log of its time.
+fn compared(before: &CostModelStatus, model: &CostModelStatus, drift: Option<&DriftStatus>) -> Option<Compared> {
+    let newer = drift.filter(|drift| drift.name == before.name);
+    if let Some((drift, own)) = newer.and_then(|drift| Some((drift, drift.retrained_accuracy?))) {
+        let on = format!("{} statements that are new to both", drift.rows);
+        return Some(Compared { own: own.0, before: drift.accuracy.0, on });
+    }
+    Split::ALL.into_iter().find_map(|split| {
+        let (own, before) = (accuracy_by(model, split)?, accuracy_by(before, split)?);
+        Some(Compared { own, before, on: format!("the held-out statements of the {} split", split.word()) })
+    })
 }
 
 fn remember(status: &mut QueryCostModelStatus, name: &str) {
@@ -135,10 +172,15 @@ pub(super) fn prune(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mu
 }
 
 fn failed(facts: &Facts, status: &mut QueryCostModelStatus, reason: Reason, message: &str) -> Trained {
+    let mut steps = Vec::new();
     if let Some(training) = &mut status.training {
         training.fail(&facts.now, reason.word(), message);
+        let name = training.job.clone();
+        let in_use = status.model.as_ref().is_some_and(|model| model.name == name) || status.versions.contains(&name);
+        // What it had stored before it failed would fill the store with each try.
+        steps.extend((!in_use).then_some(Step::RemoveVersion { name }));
     }
-    Trained { soon: true, ..Trained::default() }
+    Trained { steps, soon: true, ..Trained::default() }
 }
 
 /// What the log was to blame for, if the last training failed for it.
@@ -163,8 +205,17 @@ fn end(facts: &Facts, status: &mut QueryCostModelStatus, state: TrainingState, m
     Trained { soon: true, ..Trained::default() }
 }
 
-/// The condition `Trained`.
-pub(super) fn standing(facts: &Facts, status: &QueryCostModelStatus) -> Standing<Reason> {
+/// The condition `Trained`. Of a model that is in use it also says what is in the way of the next.
+pub(super) fn standing(facts: &Facts, status: &QueryCostModelStatus, blocked: Option<&Trouble>) -> Standing<Reason> {
+    let mut standing = of_training(facts, status);
+    let blocked = blocked.filter(|blocked| status.model.is_some() && blocked.reason != Reason::Suspended);
+    if let Some(Trouble { message, .. }) = blocked {
+        standing.message = format!("{}; {message}", standing.message);
+    }
+    standing
+}
+
+fn of_training(facts: &Facts, status: &QueryCostModelStatus) -> Standing<Reason> {
     let training = status.training.as_ref();
     let message = || training.and_then(|training| training.message.clone()).unwrap_or_default();
     match (&status.model, training.map(|training| training.state)) {

@@ -33,6 +33,9 @@ pub struct Options {
     pub test_percent: f64,
     /// Other splits that are reported beside it.
     pub beside: Vec<Split>,
+    /// Rows from this time on, milliseconds since 1970, are new to the model that is served: with it, a model is learnt
+    /// without the newest of them ([`Rival`]).
+    pub new_from_ms: Option<i64>,
     /// Folds of the cross-validation.
     pub folds: usize,
     /// Candidates of the cross-validation.
@@ -55,6 +58,7 @@ impl Default for Options {
             split: Split::Time,
             test_percent: 20.0,
             beside: vec![Split::Random, Split::Template],
+            new_from_ms: None,
             folds: 3,
             grid: vec![candidate(6, 0.1), candidate(10, 0.1), candidate(6, 0.3), candidate(10, 0.3)],
             seed: 7,
@@ -157,7 +161,22 @@ pub struct Trained {
     pub fell_back: f64,
     /// Oldest and newest time, milliseconds since 1970.
     pub window: Option<(i64, i64)>,
+    /// What is compared with the model that is served, where [`Options::new_from_ms`] asks for it and there are
+    /// [`COMPARED`] rows to compare by.
+    pub rival: Option<Rival>,
 }
+
+/// What is compared with another model: learnt as the model is, but without the rows that judge both.
+#[derive(Debug)]
+pub struct Rival {
+    /// The time from which on rows judge, milliseconds since 1970: neither model has learnt from them.
+    pub from_ms: i64,
+    /// The model.
+    pub model: Result<CostModel, TrainError>,
+}
+
+/// Rows that two models are compared by, at the least.
+pub const COMPARED: usize = 50;
 
 /// Learns a model from a log.
 ///
@@ -229,7 +248,29 @@ pub fn train(
         (times().min().unwrap_or_default(), times().max().unwrap_or_default())
     });
     let fell_back = prepared.fell_back as f64 / (prepared.texts.len().max(1)) as f64;
-    Ok(Trained { model, evaluation, reading: prepared.reading, fell_back, window })
+    let new_from = options.new_from_ms.filter(|_| prepared.timed);
+    let rival = new_from.and_then(|new_from| rival(&Fit { split: Split::Time, ..fit }, &chosen, new_from));
+    Ok(Trained { model, evaluation, reading: prepared.reading, fell_back, window, rival })
+}
+
+/// Learns from what is older than the newest rows: those of the split by time, as far as they are new to the other model, too.
+fn rival(fit: &Fit<'_>, chosen: &[Chosen], new_from: i64) -> Option<Rival> {
+    let (keys, options) = (fit.prepared.keys(), fit.options);
+    let all: Vec<usize> = (0..keys.len()).collect();
+    let (_, newest) = part(Split::Time, &keys, &all, options.test_percent / 100.0, options.seed);
+    let from_ms = newest.iter().map(|row| keys[*row].time).min()?.max(new_from);
+    let (train, judging): (Vec<usize>, Vec<usize>) = all.into_iter().partition(|row| keys[*row].time < from_ms);
+    if judging.len() < COMPARED {
+        return None;
+    }
+    let grid: Vec<Vec<Candidate>> = chosen.iter().map(|chosen| vec![chosen.candidate]).collect();
+    let learn = || {
+        let columns = fit.columns(&train);
+        // What the other splits chose has seen the rows that judge.
+        let chosen = fit.choose(&columns, &train, &grid, &mut |_| {})?;
+        fit.model(&columns, &train, &chosen, &mut |_| {})
+    };
+    Some(Rival { from_ms, model: learn() })
 }
 
 struct Steps<'a> {

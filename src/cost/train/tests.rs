@@ -5,6 +5,7 @@ use crate::cost::fetch::TextLog;
 use crate::cost::model::CostModel;
 use crate::cost::reading::Columns;
 use crate::cost::replay::Replay;
+use crate::cost::sqltext::features::Text;
 
 fn specs() -> Vec<TargetSpec> {
     let spec = |name: &str, unit: &str, bounds: &[&str]| TargetSpec {
@@ -145,4 +146,33 @@ fn a_log_without_enough_in_it_is_refused_with_what_to_do() {
         "{:?}",
         trained.evaluation.missing
     );
+}
+
+#[test]
+fn a_rival_has_not_learnt_from_what_judges_it() {
+    let log = Replay::new(600, 0.5, 3);
+    let whole = trained(&log, &small());
+    assert!(whole.rival.is_none());
+    let (from, to) = whole.window.unwrap();
+    let at = |share: f64| from + ((to - from) as f64 * share) as i64;
+    // New to the other model, and among the newest fifth.
+    for (new_from, judging) in [(at(0.5), at(0.8)), (at(0.9), at(0.9))] {
+        let rival = trained(&log, &Options { new_from_ms: Some(new_from), ..small() }).rival.unwrap();
+        assert!((rival.from_ms - judging).abs() < (to - from) / 100, "{} and not {judging}", rival.from_ms);
+        let model = rival.model.unwrap();
+        let (mut seen, mut new) = (std::collections::HashSet::new(), 0);
+        log.read(&mut |statement| {
+            let fingerprint = Text::read(&statement.query).fingerprint.0;
+            if statement.time_ms < Some(rival.from_ms) {
+                seen.insert(fingerprint);
+            } else if !seen.contains(&fingerprint) {
+                new += 1;
+                assert!(!model.known.contains_key(&fingerprint), "{}", statement.query);
+            }
+        })
+        .unwrap();
+        assert!(new > 0 && model.known.len() == seen.len());
+    }
+    let few = trained(&log, &Options { new_from_ms: Some(at(0.99)), ..small() });
+    assert!(few.rival.is_none());
 }
