@@ -7,7 +7,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 
-use super::crd::QueryCostModel;
+use super::crd::{QueryCostModel, Serving};
 use super::decide::{Decision, Step};
 use super::deployment::{self, MODEL_LABEL, Planner, Served};
 use super::facts::Trouble;
@@ -70,7 +70,7 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
         Step::RemoveVersion { name: version } => {
             store.delete_prefix(&model_path(&namespace, &uid, Some(version))).await.map_err(kept)
         }
-        Step::Serve { name: version } => {
+        Step::Serve { name: version, routing } => {
             let pod = surroundings.own_pod().await?;
             let path = model_path(&namespace, &uid, Some(version));
             let connection = match surroundings.connection(model).await {
@@ -86,7 +86,7 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
                 object: (&namespace, &name),
                 uid: &uid,
                 path: &path,
-                serving: &model.spec.serving,
+                serving: &Serving { routing: routing.clone(), ..model.spec.serving.clone() },
                 store: store_url,
                 planner,
             };

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::crd::Serving;
+use super::crd::{RoutingGroups, Serving};
 use crate::control::training::short_hash;
 use crate::kubernetes::training_job::{holds, labels, like, pattern};
 
@@ -27,6 +27,8 @@ pub const MODEL_LABEL: &str = "howdah.dev/model-uid";
 pub const HASH_ANNOTATION: &str = "howdah.dev/made-for";
 /// The version of the connection for EXPLAIN that a pod has read.
 const CONNECTION_ANNOTATION: &str = "howdah.dev/explain-connection";
+/// The argument of `howdah cost serve` that names the groups.
+const ROUTE: &str = "--route";
 const URI_KEY: &str = "uri";
 const CA_KEY: &str = "ca.crt";
 /// The REST API, probes and metrics.
@@ -93,13 +95,29 @@ pub fn name((namespace, name): (&str, &str)) -> String {
     )
 }
 
-/// What a Deployment is made for: another hash needs another one. `planner` is the version of the connection for EXPLAIN.
-pub fn hash(path: &str, serving: &Serving, image: &str, planner: Option<&str>) -> String {
-    let made_for = match planner {
-        None => serde_json::json!([path, serving, image]),
-        Some(planner) => serde_json::json!([path, serving, image, planner]),
-    };
-    short_hash(&made_for.to_string())
+/// What a Deployment is made for: another hash needs another one. `template` is the [`template_hash`], `planner` the version
+/// of the connection for EXPLAIN.
+pub fn hash(path: &str, serving: &Serving, template: &str, planner: Option<&str>) -> String {
+    short_hash(&serde_json::json!([path, serving, template, planner]).to_string())
+}
+
+/// Hash of the pod that would serve no model in particular: all that replicas take over from the operator's own pod.
+///
+/// # Errors
+/// A sentence when the pod says too little.
+pub fn template_hash(pod: &Pod, store: &str) -> Result<String, String> {
+    let serving = Serving::default();
+    let nothing = Served { object: ("", ""), uid: "", path: "", serving: &serving, store, planner: None };
+    let template = template(&nothing, pod)?;
+    serde_json::to_string(&template).map(|text| short_hash(&text)).map_err(|error| error.to_string())
+}
+
+/// The groups that a Deployment's replicas answer with.
+pub fn routing(deployment: &Deployment) -> Option<RoutingGroups> {
+    let arguments = deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.args.as_ref()?;
+    let at = arguments.iter().position(|argument| argument == ROUTE)?;
+    let (target, groups) = arguments.get(at + 1)?.split_once('=')?;
+    Some(RoutingGroups { target: target.to_owned(), groups: groups.split(',').map(str::to_owned).collect() })
 }
 
 /// The objects, after the operator's own pod.
@@ -107,9 +125,7 @@ pub fn hash(path: &str, serving: &Serving, image: &str, planner: Option<&str>) -
 /// # Errors
 /// A sentence when the pod says too little.
 pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
-    let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
-    let own = pattern(spec).ok_or("the operator's pod has no container")?;
-    let image = own.image.clone().unwrap_or_default();
+    let template = template(served, pod)?;
     let name = name(served.object);
     let labels = labels("cost", (MODEL_LABEL, served.uid));
     let metadata = |annotations: Option<BTreeMap<String, String>>| ObjectMeta {
@@ -123,33 +139,9 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
         match_labels: Some([(MODEL_LABEL.to_owned(), served.uid.to_owned())].into()),
         ..LabelSelector::default()
     };
-    let container = Container {
-        name: "serving".into(),
-        image: own.image.clone(),
-        image_pull_policy: own.image_pull_policy.clone(),
-        args: Some(arguments(served)),
-        env: Some(own.env.iter().flatten().cloned().chain(environment(served, &name)).collect()),
-        env_from: own.env_from.clone(),
-        ports: Some(vec![port("http", HTTP_PORT), port("grpc", GRPC_PORT)]),
-        readiness_probe: Some(probe("/readyz", 2)),
-        liveness_probe: Some(probe("/healthz", 10)),
-        resources: Some(served.serving.resources.clone().unwrap_or_else(default_resources)),
-        security_context: own.security_context.clone(),
-        volume_mounts: own
-            .volume_mounts
-            .clone()
-            .map(|mounts| mounts.into_iter().filter_map(|mount| needed(mount, spec, served.store)).collect()),
-        ..Container::default()
-    };
-    let pod_spec = PodSpec {
-        automount_service_account_token: Some(false),
-        // Readiness goes first, then requests end: 5 s and up to 20 s.
-        termination_grace_period_seconds: Some(30),
-        ..like(pod, spec, container)
-    };
     let autoscaled = served.serving.autoscaling.as_ref();
     let planner = served.planner.map(|planner| planner.version);
-    let made_for = hash(served.path, served.serving, &image, planner);
+    let made_for = hash(served.path, served.serving, &template_hash(pod, served.store)?, planner);
     let object = format!("{}/{}", served.object.0, served.object.1);
     let deployment = Deployment {
         metadata: metadata(Some(
@@ -166,15 +158,7 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
                     max_surge: Some(IntOrString::Int(1)),
                 }),
             }),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(labels.clone()),
-                    // Another connection is read by other pods.
-                    annotations: planner.map(|version| [(CONNECTION_ANNOTATION.to_owned(), version.to_owned())].into()),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod_spec),
-            },
+            template,
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
@@ -247,6 +231,47 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
     Ok(Objects { deployment, service, budget, connection, autoscaler })
 }
 
+/// A replica, after the operator's own pod.
+fn template(served: &Served<'_>, pod: &Pod) -> Result<PodTemplateSpec, String> {
+    let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
+    let own = pattern(spec).ok_or("the operator's pod has no container")?;
+    let container = Container {
+        name: "serving".into(),
+        image: own.image.clone(),
+        image_pull_policy: own.image_pull_policy.clone(),
+        args: Some(arguments(served)),
+        env: Some(own.env.iter().flatten().cloned().chain(environment(served, &name(served.object))).collect()),
+        env_from: own.env_from.clone(),
+        ports: Some(vec![port("http", HTTP_PORT), port("grpc", GRPC_PORT)]),
+        // A large model of a slow store takes minutes to load: five, and only then is it stuck.
+        startup_probe: Some(Probe { failure_threshold: Some(150), ..probe("/healthz", 2) }),
+        readiness_probe: Some(probe("/readyz", 2)),
+        liveness_probe: Some(probe("/healthz", 10)),
+        resources: Some(served.serving.resources.clone().unwrap_or_else(default_resources)),
+        security_context: own.security_context.clone(),
+        volume_mounts: own
+            .volume_mounts
+            .clone()
+            .map(|mounts| mounts.into_iter().filter_map(|mount| needed(mount, spec, served.store)).collect()),
+        ..Container::default()
+    };
+    let connection = |planner: Planner<'_>| [(CONNECTION_ANNOTATION.to_owned(), planner.version.to_owned())].into();
+    Ok(PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels("cost", (MODEL_LABEL, served.uid))),
+            // Another connection is read by other pods.
+            annotations: served.planner.map(connection),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            automount_service_account_token: Some(false),
+            // Readiness goes first, then requests end: 5 s and up to 20 s.
+            termination_grace_period_seconds: Some(30),
+            ..like(pod, spec, container)
+        }),
+    })
+}
+
 /// Where `howdah cost serve` finds the connection for EXPLAIN.
 fn environment(served: &Served<'_>, secret: &str) -> Vec<EnvVar> {
     let Some(planner) = served.planner else { return Vec::new() };
@@ -280,7 +305,7 @@ fn arguments(served: &Served<'_>) -> Vec<String> {
         .chain(["--served-for".to_owned(), format!("{}/{}", served.object.0, served.object.1)])
         .collect();
     if let Some(routing) = &served.serving.routing {
-        arguments.extend(["--route".to_owned(), format!("{}={}", routing.target, routing.groups.join(","))]);
+        arguments.extend([ROUTE.to_owned(), format!("{}={}", routing.target, routing.groups.join(","))]);
     }
     arguments
 }

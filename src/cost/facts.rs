@@ -1,10 +1,12 @@
 //! Everything that a model's decision depends on. No secrets: a recorded decision can be shown to anyone.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::FINALIZER;
-use super::crd::{CostModelStatus, QueryCostModel, QueryCostModelStatus};
+use super::crd::{CostModelStatus, QueryCostModel, QueryCostModelStatus, RoutingGroups};
 use super::reason::Reason;
 use crate::kubernetes::job::JobFacts;
 
@@ -42,8 +44,8 @@ pub struct Facts {
 pub struct Pattern {
     /// Its namespace, where trainings and replicas run.
     pub namespace: String,
-    /// Its image.
-    pub image: String,
+    /// Hash of what replicas take over from it: see [`super::deployment::template_hash`].
+    pub template: String,
 }
 
 /// The replicas.
@@ -52,14 +54,35 @@ pub struct Pattern {
 pub struct DeploymentFacts {
     /// What they were made for: see [`super::deployment::hash`].
     pub hash: String,
+    /// The groups that they answer with.
+    #[serde(default)]
+    pub routing: Option<RoutingGroups>,
+    /// Replicas that are asked for.
+    #[serde(default)]
+    pub replicas: i32,
     /// Replicas that are ready.
     pub ready: i32,
     /// All of them are ready and of the newest template.
     pub rolled_out: bool,
     /// Why they are not, in Kubernetes' words.
     pub message: Option<String>,
-    /// Their Service is there.
-    pub service: bool,
+    /// What is there beside them.
+    #[serde(default)]
+    pub beside: BTreeSet<Beside>,
+}
+
+/// What may stand beside the replicas, under their name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Beside {
+    /// Their Service.
+    Service,
+    /// Their PodDisruptionBudget.
+    Budget,
+    /// Their HorizontalPodAutoscaler.
+    Autoscaler,
+    /// The Secret with their connection for EXPLAIN.
+    Connection,
 }
 
 impl Facts {

@@ -93,7 +93,7 @@ pub fn home_rules() -> Vec<Rule> {
         Rule::new(
             "",
             &["secrets"],
-            &["create", "delete", "patch"],
+            &verbs,
             "The replicas' own copy of the connection for EXPLAIN, whose Secret is in another namespace.",
         ),
         Rule::new("policy", &["poddisruptionbudgets"], &verbs, why),

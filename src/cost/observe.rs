@@ -1,16 +1,23 @@
 //! Gathers the facts of a model: the source, the training's Job and result, the replicas. Not seeing something is a fact,
 //! not an error.
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::crd::{CostModelStatus, Explain, QueryCostModel};
 use super::deployment::{self, HASH_ANNOTATION};
 use super::evaluation::report::Report as Evaluated;
-use super::facts::{DeploymentFacts, Facts, Pattern, Trouble};
+use super::facts::{Beside, DeploymentFacts, Facts, Pattern, Trouble};
 use super::reason::Reason;
 use super::surroundings::Surroundings;
 use super::training::{self, TrainingResult};
@@ -19,7 +26,6 @@ use crate::control::metrics::cost::CostSample;
 use crate::control::training::TrainingState;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
-use crate::kubernetes::training_job;
 use crate::world::kubernetes::secret::SecretText;
 use crate::world::kubernetes::{KubeError, job};
 
@@ -92,10 +98,16 @@ impl Surroundings {
         let serving = deployment::name((&namespace, &name));
         let found = deployments.get_opt(&serving).await;
         let found = found.map_err(|error| KubeError::of("the replicas' Deployment", error))?;
-        let services: Api<Service> = Api::namespaced(self.client.clone(), own);
-        let service = services.get_metadata_opt(&serving).await;
-        let service = service.map_err(|error| KubeError::of("the replicas' Service", error))?.is_some();
-        facts.deployment = found.map(|deployment| replicas(&deployment, service));
+        if let Some(deployment) = found {
+            let beside = [
+                (Beside::Service, is_there::<Service>(&self.client, own, &serving).await?),
+                (Beside::Budget, is_there::<PodDisruptionBudget>(&self.client, own, &serving).await?),
+                (Beside::Autoscaler, is_there::<HorizontalPodAutoscaler>(&self.client, own, &serving).await?),
+                (Beside::Connection, is_there::<Secret>(&self.client, own, &serving).await?),
+            ];
+            let beside = beside.into_iter().filter_map(|(what, there)| there.then_some(what)).collect();
+            facts.deployment = Some(replicas(&deployment, beside));
+        }
         Ok(())
     }
 
@@ -144,9 +156,9 @@ impl Surroundings {
 
     async fn pattern(&self) -> Result<Pattern, Trouble> {
         let pod = self.own_pod().await?;
-        let image = pod.spec.as_ref().and_then(training_job::pattern).and_then(|own| own.image.clone());
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        Ok(Pattern { namespace, image: image.unwrap_or_default() })
+        let unknown = |message: String| Trouble::new(Reason::PatternUnknown, message);
+        let template = deployment::template_hash(pod, &self.store_url).map_err(unknown)?;
+        Ok(Pattern { namespace: pod.metadata.namespace.clone().unwrap_or_default(), template })
     }
 
     /// The operator's own pod.
@@ -178,7 +190,17 @@ impl Surroundings {
     }
 }
 
-fn replicas(deployment: &Deployment, service: bool) -> DeploymentFacts {
+async fn is_there<K>(client: &Client, namespace: &str, name: &str) -> Result<bool, KubeError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let found = api.get_metadata_opt(name).await;
+    let found = found.map_err(|error| KubeError::of(format!("the replicas' {}", K::kind(&())), error))?;
+    Ok(found.is_some())
+}
+
+fn replicas(deployment: &Deployment, beside: BTreeSet<Beside>) -> DeploymentFacts {
     let status = deployment.status.clone().unwrap_or_default();
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let count = |number: Option<i32>| number.unwrap_or_default();
@@ -189,9 +211,11 @@ fn replicas(deployment: &Deployment, service: bool) -> DeploymentFacts {
     let unavailable = || conditions.iter().find(|one| one.type_ == "Progressing" && one.status == "False");
     DeploymentFacts {
         hash: deployment.annotations().get(HASH_ANNOTATION).cloned().unwrap_or_default(),
+        routing: deployment::routing(deployment),
+        replicas: wanted,
         ready: count(status.ready_replicas),
         rolled_out: seen && current && count(status.available_replicas) == wanted,
         message: failing.or_else(unavailable).and_then(|one| one.message.clone()),
-        service,
+        beside,
     }
 }

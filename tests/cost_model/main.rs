@@ -19,6 +19,7 @@ use howdah::cost::QueryCost;
 use howdah::cost::crd::{QueryCostModel, QueryCostModelStatus};
 use howdah::cost::decide::{Decision, Step};
 use howdah::cost::surroundings::Surroundings;
+use howdah::decimal::Decimal;
 use howdah::world::kubernetes::pod::OwnPod;
 use howdah::world::store::Store;
 use k8s_openapi::jiff::Timestamp;
@@ -31,6 +32,7 @@ const OBJECT: &str = "/apis/howdah.dev/v1alpha1/namespaces/shop/querycostmodels/
 const JOBS: &str = "/apis/batch/v1/namespaces/howdah-system/jobs/";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/howdah-system/deployments/";
 const SERVICES: &str = "/api/v1/namespaces/howdah-system/services/";
+const BUDGETS: &str = "/apis/policy/v1/namespaces/howdah-system/poddisruptionbudgets/";
 
 /// The operator, with what it keeps and sees.
 struct Operator {
@@ -185,7 +187,7 @@ async fn a_log_becomes_a_model_that_is_served_renewed_and_removed() {
     assert!(result.get("trained").is_some(), "{result}");
     let decision = operator.look().await;
     let first = operator.status().model.unwrap();
-    assert_eq!(decision.steps, [Step::Serve { name: first.name.clone() }]);
+    assert_eq!(decision.steps, [Step::Serve { name: first.name.clone(), routing: None }]);
     assert_eq!((first.log.statements, operator.versions()), (400, vec![first.name.clone()]));
     assert!(first.accuracy.0 > 0.95 && first.targets[0].splits.len() == 3, "{first:?}");
     let methods: Vec<_> = first.targets[0].splits[0].methods.iter().map(|method| method.method.as_str()).collect();
@@ -196,24 +198,38 @@ async fn a_log_becomes_a_model_that_is_served_renewed_and_removed() {
     let metrics = operator.room.0.metrics.text().unwrap();
     assert!(metrics.contains("howdah_cost_model_accuracy_ratio{namespace=\"shop\",model=\"queries\"}"), "{metrics}");
 
-    // Another specification: the old version stays until every replica has the new one.
+    // Another specification, and newer statements: both models are judged by these. The old version stays until every replica
+    // has the new one.
+    let newer = format!("SELECT note FROM orders_3 WHERE id = 7,{},0.002\n", Timestamp::now()).repeat(100);
+    fs::write(operator.directory.path().join("logs/queries.csv"), log(400) + &newer).unwrap();
     operator.cluster.change(OBJECT, |object| object["spec"]["training"]["seed"] = json!(8));
     let job = operator.job().await;
     operator.run(&job);
     operator.look().await;
     let second = operator.status().model.unwrap().name;
     assert_ne!(second, first.name);
+    let drift = operator.status().drift.unwrap();
+    let right = |share: Option<Decimal>| share.is_some_and(|share| share.0 > 0.9);
+    assert!(drift.rows == 100 && right(Some(drift.accuracy)) && right(drift.retrained_accuracy), "{drift:?}");
+    assert_eq!(operator.status().served_version, Some(first.version));
     assert_eq!(operator.versions().len(), 2);
     assert!(operator.cluster.get(&deployment).unwrap().to_string().contains(&second));
     operator.roll_out();
     assert_eq!(operator.look().await.steps, [Step::RemoveVersion { name: first.name }]);
     assert_eq!((operator.versions(), operator.look().await.steps), (vec![second], vec![]));
 
-    // Somebody deletes the Service.
-    let service = operator.cluster.below(SERVICES).pop().unwrap();
-    operator.room.0.client.request_text(axum::http::Request::delete(&service).body(vec![]).unwrap()).await.unwrap();
+    // Somebody deletes the Service, then the budget, and then the pods.
+    for kind in [SERVICES, BUDGETS] {
+        let gone = operator.cluster.below(kind).pop().unwrap();
+        operator.room.0.client.request_text(axum::http::Request::delete(&gone).body(vec![]).unwrap()).await.unwrap();
+        operator.look().await;
+        assert_eq!(operator.cluster.below(kind), [gone]);
+        operator.roll_out();
+        assert_eq!(operator.look().await.steps, []);
+    }
+    operator.cluster.change(&deployment, |deployment| deployment["spec"]["replicas"] = json!(0));
     operator.look().await;
-    assert_eq!(operator.cluster.below(SERVICES), [service]);
+    assert_eq!(operator.cluster.get(&deployment).unwrap()["spec"]["replicas"], 2);
 
     operator.cluster.change(OBJECT, |object| object["metadata"]["deletionTimestamp"] = json!("2026-03-02T12:00:00Z"));
     assert_eq!(operator.look().await.steps, [Step::Release]);

@@ -245,7 +245,7 @@ pub struct Autoscaling {
 }
 
 /// Groups of clusters for the classes of a target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoutingGroups {
     /// The target.

@@ -20,9 +20,13 @@ pub struct QueryCostModelStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The model that is served.
+    /// The model in use: that replicas answer with, or are to answer with once they have changed to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<CostModelStatus>,
+    /// The version that all replicas answered with when they had last changed. While they change to another model, those
+    /// that have not yet changed answer with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_version: Option<String>,
     /// Names of the versions in the model store, the newest first; also rejected ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<String>,

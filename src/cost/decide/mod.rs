@@ -2,18 +2,19 @@
 
 mod training;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::crd::QueryCostModelStatus;
+use super::crd::{QueryCostModelStatus, RoutingGroups, Serving};
 use super::deployment;
-use super::facts::{Facts, Trouble};
+use super::facts::{Beside, DeploymentFacts, Facts, Trouble};
 use super::model_path;
 use super::reading::postgres;
 use super::reason::Reason;
 use super::splits::Split;
-use super::training::{accuracy_by, format as format_of, options, targets as targets_of};
+use super::training::{accuracy_by, format as format_of, has_targets, options, targets as targets_of};
 use crate::control::conditions::{Standing, stands};
 use crate::control::training::check_schedule;
 
@@ -71,6 +72,9 @@ pub enum Step {
     Serve {
         /// The model's name.
         name: String,
+        /// The groups of its classes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        routing: Option<RoutingGroups>,
     },
     /// Removes replicas and models, then the finalizer.
     Release,
@@ -199,24 +203,43 @@ fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>
         }
         Some(Err(trouble)) => (None, format!("; no plans are asked for: {}", trouble.message)),
     };
-    let wanted = deployment::hash(&path, &facts.model.spec.serving, &pattern.image, explain);
+    let spec = &facts.model.spec;
+    let routing = if has_targets(model, spec) {
+        spec.serving.routing.clone()
+    } else {
+        // A group is that of a class: until there is a model of these targets, the ones before stay.
+        found.and_then(|found| found.routing.clone())
+    };
+    let serving = Serving { routing, ..spec.serving.clone() };
+    let wanted = deployment::hash(&path, &serving, &pattern.template, explain);
+    let counted = |found: &DeploymentFacts| serving.autoscaling.is_some() || found.replicas == serving.replicas;
+    let mut beside = BTreeSet::from([Beside::Service, Beside::Budget]);
+    beside.extend(serving.autoscaling.is_some().then_some(Beside::Autoscaler));
+    beside.extend(explain.is_some().then_some(Beside::Connection));
     let service = deployment::name((&namespace, &name));
     status.endpoint = Some(format!("http://{service}.{}.svc:{}", pattern.namespace, deployment::HTTP_PORT));
-    if found.is_none_or(|found| found.hash != wanted || !found.service) {
-        steps.push(Step::Serve { name: model.name.clone() });
+    if found.is_none_or(|found| found.hash != wanted || found.beside != beside || !counted(found)) {
+        steps.push(Step::Serve { name: model.name.clone(), routing: serving.routing.clone() });
     }
     match found {
         None => stands("Serving", false, Reason::NotServing, "the replicas are made"),
-        Some(found) if !found.service => stands("Serving", false, Reason::NotServing, "their Service is made"),
+        Some(found) if !found.beside.contains(&Beside::Service) => {
+            stands("Serving", false, Reason::NotServing, "their Service is made")
+        }
         Some(found) if found.ready == 0 => {
             let why = found.message.clone().unwrap_or_else(|| "they start".into());
             stands("Serving", false, Reason::NotServing, format!("no replica is ready: {why}"))
         }
         Some(found) if found.hash != wanted || !found.rolled_out => {
-            let message = format!("{} replicas answer while others come up with model {}", found.ready, model.version);
+            // What keeps the ones before from coming up says nothing of those that are made now.
+            let why = found.message.as_ref().filter(|_| found.hash == wanted);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            let message =
+                format!("{} replicas answer while others come up with model {}{why}", found.ready, model.version);
             stands("Serving", true, Reason::RollingOut, message)
         }
         Some(found) => {
+            status.served_version = Some(model.version.clone());
             let message = format!("{} replicas answer with model {}{unplanned}", found.ready, model.version);
             stands("Serving", true, Reason::Serving, message)
         }

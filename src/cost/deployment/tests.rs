@@ -76,6 +76,49 @@ fn an_autoscaler_counts_alone() {
 }
 
 #[test]
+fn the_groups_are_read_back_as_they_were_written() {
+    let routing = RoutingGroups { target: "cpu".into(), groups: vec!["a".into(), "b=c".into()] };
+    let serving = Serving { routing: Some(routing), ..Serving::default() };
+    assert_eq!(super::routing(&made(&serving).deployment), serving.routing);
+    assert_eq!(super::routing(&made(&Serving::default()).deployment), None);
+}
+
+#[test]
+fn whatever_replicas_take_over_from_the_operator_makes_other_ones() {
+    let store = "file:///var/lib/howdah";
+    let before = template_hash(&pod(), store).unwrap();
+    assert_eq!(template_hash(&pod(), store).as_ref(), Ok(&before));
+    // Another pod of the same Deployment is the same pattern.
+    let mut same = pod();
+    (same.metadata.name, same.spec.as_mut().unwrap().node_name) = (Some("howdah-2".into()), Some("n2".into()));
+    assert_eq!(template_hash(&same, store).as_ref(), Ok(&before));
+    let with = |change: fn(&mut PodSpec)| {
+        let mut pod = pod();
+        change(pod.spec.as_mut().unwrap());
+        template_hash(&pod, store).unwrap()
+    };
+    assert_ne!(with(|spec| spec.containers[0].image = Some("howdah:2".into())), before);
+    assert_ne!(with(|spec| spec.tolerations = Some(vec![Default::default()])), before);
+    assert_ne!(
+        with(|spec| {
+            let variable = EnvVar { name: "AWS_REGION".into(), value: Some("eu".into()), value_from: None };
+            spec.containers[0].env = Some(vec![variable]);
+        }),
+        before
+    );
+    assert_ne!(template_hash(&pod(), "s3://models").unwrap(), before);
+    let annotated = made(&Serving::default()).deployment.metadata.annotations.unwrap();
+    assert_eq!(annotated[HASH_ANNOTATION], hash("cost/shop/u1/a", &Serving::default(), &before, None));
+}
+
+#[test]
+fn a_large_model_has_minutes_to_load() {
+    let pod = made(&Serving::default()).deployment.spec.unwrap().template.spec.unwrap();
+    let startup = pod.containers[0].startup_probe.clone().unwrap();
+    assert!(startup.period_seconds.unwrap() * startup.failure_threshold.unwrap() >= 240);
+}
+
+#[test]
 fn a_connection_for_plans_is_in_a_secret_and_another_one_makes_other_pods() {
     let serving = Serving::default();
     let served = |planner| Served {

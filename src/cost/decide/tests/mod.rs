@@ -1,5 +1,8 @@
 //! A model's object in memory: what is decided is taken for done, and its status is written as the loop writes it.
 
+mod serving;
+mod training;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
@@ -12,10 +15,12 @@ use crate::control::{conditions, status};
 use crate::cost::FINALIZER;
 use crate::cost::QueryCost;
 use crate::cost::act::Outcome;
-use crate::cost::crd::{CostModelStatus, DriftStatus, QueryCostModel};
-use crate::cost::facts::{DeploymentFacts, Pattern};
+use crate::cost::crd::{
+    Autoscaling, CostModelStatus, DriftStatus, MethodStatus, QueryCostModel, SplitSpec, SplitStatus, TargetStatus,
+};
+use crate::cost::facts::Pattern;
 use crate::cost::report::report;
-use crate::cost::training::{TrainingResult, spec_hash};
+use crate::cost::training::{TrainingResult, spec_hash, targets_hash};
 use crate::decimal::Decimal;
 use crate::kubernetes::job::{JobFacts, JobPhase};
 
@@ -38,7 +43,7 @@ fn untrained(spec: Value) -> Facts {
     model.metadata.uid = Some("5f0c".into());
     model.metadata.generation = Some(3);
     model.metadata.finalizers = Some(vec![FINALIZER.into()]);
-    let pattern = Pattern { namespace: "howdah-system".into(), image: "howdah:1".into() };
+    let pattern = Pattern { namespace: "howdah-system".into(), template: "t1".into() };
     Facts {
         now: time(NOON),
         model,
@@ -80,9 +85,16 @@ fn message(facts: &Facts, kind: &str) -> String {
     conditions::find(&facts.status().conditions, kind).unwrap().message.clone()
 }
 
+/// A target that was judged by time alone, with that accuracy.
+fn judged(accuracy: f64) -> TargetStatus {
+    let ours = MethodStatus { method: "ours".into(), accuracy: Decimal(accuracy), ..MethodStatus::default() };
+    let split = SplitStatus { split: "time".into(), methods: vec![ours], ..SplitStatus::default() };
+    TargetStatus { name: "cpu".into(), splits: vec![split], ..TargetStatus::default() }
+}
+
 /// The Job ended with a model of that accuracy.
 fn succeed(facts: &mut Facts, accuracy: f64, drift: Option<DriftStatus>) {
-    let left = TrainingResult::Trained { at: facts.now.clone(), drift };
+    let left = TrainingResult::Trained { at: facts.now.clone(), spec_hash: Some(spec_hash(&facts.model.spec)), drift };
     facts.job = Some(JobFacts {
         phase: JobPhase::Succeeded,
         termination_message: Some(serde_json::to_string(&left).unwrap()),
@@ -94,20 +106,45 @@ fn succeed(facts: &mut Facts, accuracy: f64, drift: Option<DriftStatus>) {
         version: format!("v{accuracy}"),
         trained_at: Some(facts.now.clone()),
         spec_hash: training.spec_hash,
+        targets_hash: targets_hash(&facts.model.spec),
         accuracy: Decimal(accuracy),
+        targets: vec![judged(accuracy)],
         ..CostModelStatus::default()
     }));
 }
 
 /// What the cluster makes of the steps.
 fn settle(facts: &mut Facts, decision: &Decision) {
-    if decision.steps.iter().any(|step| matches!(step, Step::Serve { .. })) {
-        let model = facts.status().model.unwrap();
-        let path = model_path("shop", "5f0c", Some(&model.name));
+    for step in &decision.steps {
+        let Step::Serve { name, routing } = step else { continue };
+        let path = model_path("shop", "5f0c", Some(name));
         let explain = facts.explain.as_ref().and_then(|found| found.as_deref().ok());
-        let hash = deployment::hash(&path, &facts.model.spec.serving, "howdah:1", explain);
-        facts.deployment = Some(DeploymentFacts { hash, ready: 2, rolled_out: true, message: None, service: true });
+        let serving = Serving { routing: routing.clone(), ..facts.model.spec.serving.clone() };
+        let hash = deployment::hash(&path, &serving, &facts.pattern.as_ref().unwrap().template, explain);
+        let mut beside = BTreeSet::from([Beside::Service, Beside::Budget]);
+        beside.extend(serving.autoscaling.is_some().then_some(Beside::Autoscaler));
+        beside.extend(explain.is_some().then_some(Beside::Connection));
+        facts.deployment = Some(DeploymentFacts {
+            hash,
+            routing: routing.clone(),
+            replicas: serving.replicas,
+            ready: serving.replicas,
+            rolled_out: true,
+            message: None,
+            beside,
+        });
     }
+}
+
+/// The step that makes replicas serve a model without groups.
+fn serve_step(name: &str) -> Step {
+    Step::Serve { name: name.to_owned(), routing: None }
+}
+
+/// The Job ended without a model.
+fn fail(facts: &mut Facts, left: Option<&TrainingResult>) {
+    let termination_message = left.map(|left| serde_json::to_string(left).unwrap());
+    facts.job = Some(JobFacts { phase: JobPhase::Failed, termination_message, ..JobFacts::default() });
 }
 
 /// From nothing to a model that is served.
@@ -154,7 +191,7 @@ fn a_model_is_trained_and_then_served() {
 
     succeed(&mut facts, 0.91, None);
     let decision = look(&mut facts);
-    assert_eq!(decision.steps, [Step::Serve { name: job.clone() }]);
+    assert_eq!(decision.steps, [serve_step(&job)]);
     assert_eq!(
         (condition(&facts, "Ready"), condition(&facts, "Trained")),
         ("False NotServing".into(), "True Trained".into())
@@ -171,177 +208,6 @@ fn a_model_is_trained_and_then_served() {
 }
 
 #[test]
-fn a_model_is_replaced_by_a_better_one_only() {
-    let mut facts = served(json!({"promotion": {"minAccuracyGainPercent": 1, "keepVersions": 2}}), 0.90);
-    let first = facts.status().model.unwrap().name;
-    let decision = retrained(&mut facts, 0.905, None);
-    assert_eq!((decision.steps.as_slice(), condition(&facts, "Trained")), (&[][..], "True ModelRejected".into()));
-    assert_eq!(facts.status().model.unwrap().name, first);
-    assert!(message(&facts, "Trained").contains("91.0 %"), "{}", message(&facts, "Trained"));
-
-    let rejected = facts.status().versions[0].clone();
-    let decision = retrained(&mut facts, 0.92, None);
-    let now = facts.status().model.unwrap().name;
-    assert_ne!(now, first);
-    // Until every replica serves the new one, one that is started anew needs the one before.
-    assert_eq!(decision.steps, [Step::Serve { name: now.clone() }]);
-    assert_eq!(facts.status().versions, [now.clone(), rejected.clone(), first.clone()]);
-    let rolled_out = facts.deployment.clone();
-    facts.deployment.as_mut().unwrap().rolled_out = false;
-    assert_eq!((look(&mut facts).steps, condition(&facts, "Ready")), (vec![], "True RollingOut".into()));
-    facts.deployment = rolled_out;
-    assert_eq!(look(&mut facts).steps, [Step::RemoveVersion { name: first }]);
-    assert_eq!(facts.status().versions, [now, rejected]);
-}
-
-#[test]
-fn what_others_remove_comes_back() {
-    let mut facts = served(json!({}), 0.9);
-    let name = facts.status().model.unwrap().name;
-    facts.deployment.as_mut().unwrap().service = false;
-    assert_eq!(look(&mut facts).steps, [Step::Serve { name: name.clone() }]);
-    assert_eq!(condition(&facts, "Ready"), "False NotServing");
-    facts.deployment = None;
-    assert_eq!(look(&mut facts).steps, [Step::Serve { name }]);
-}
-
-#[test]
-fn on_new_statements_the_one_before_counts_as_it_does_now() {
-    let mut facts = served(json!({}), 0.95);
-    let name = facts.status().model.unwrap().name;
-    let drift = |accuracy, unknown| {
-        Some(DriftStatus {
-            name: name.clone(),
-            rows: 400,
-            accuracy: Decimal(accuracy),
-            unknown_fingerprints: Decimal(unknown),
-        })
-    };
-    retrained(&mut facts, 0.88, drift(0.93, 0.1));
-    look(&mut facts);
-    assert_eq!(
-        (condition(&facts, "Trained"), condition(&facts, "Drifted")),
-        ("True ModelRejected".into(), "False NoDrift".into())
-    );
-    retrained(&mut facts, 0.6, drift(0.7, 0.1));
-    look(&mut facts);
-    assert_eq!(
-        (condition(&facts, "Trained"), condition(&facts, "Drifted")),
-        ("True ModelRejected".into(), "True Drifted".into())
-    );
-    assert!(message(&facts, "Drifted").contains("70.0 %"), "{}", message(&facts, "Drifted"));
-    // What the new one is measured by is not what the old one once was.
-    retrained(&mut facts, 0.85, drift(0.7, 0.8));
-    look(&mut facts);
-    assert_eq!(
-        (condition(&facts, "Trained"), condition(&facts, "Drifted")),
-        ("True Trained".into(), "False DriftUnknown".into())
-    );
-}
-
-#[test]
-fn plans_are_asked_for_while_there_is_a_connection_and_answers_go_on_without() {
-    let mut facts = served(json!({"explain": {"enabled": true, "secretRef": {"name": "reader"}}}), 0.9);
-    let serve = |decision: &Decision| decision.steps.iter().any(|step| matches!(step, Step::Serve { .. }));
-    facts.explain = Some(Ok("s/1".into()));
-    let decision = look(&mut facts);
-    assert!(serve(&decision), "{:?}", decision.steps);
-    settle(&mut facts, &decision);
-    assert_eq!((look(&mut facts).steps, condition(&facts, "Serving")), (vec![], "True Serving".into()));
-    // Another password is another connection.
-    facts.explain = Some(Ok("s/2".into()));
-    let decision = look(&mut facts);
-    assert!(serve(&decision));
-    settle(&mut facts, &decision);
-    // The API server is away: nothing changes. The Secret is gone: the tier is off, and it is said.
-    facts.explain = Some(Err(Trouble::new(Reason::StepFailed, "explain: away")));
-    assert_eq!((look(&mut facts).steps, condition(&facts, "Serving")), (vec![], "True StepFailed".into()));
-    facts.explain = Some(Err(Trouble::new(Reason::SecretMissing, "explain: there is no Secret")));
-    let decision = look(&mut facts);
-    assert!(serve(&decision));
-    settle(&mut facts, &decision);
-    look(&mut facts);
-    assert_eq!(condition(&facts, "Serving"), "True Serving");
-    assert!(message(&facts, "Serving").ends_with("; no plans are asked for: explain: there is no Secret"));
-}
-
-#[test]
-fn another_specification_needs_another_model_and_the_old_one_serves_until_then() {
-    let mut facts = served(json!({}), 0.95);
-    let old = facts.status().model.unwrap().name;
-    facts.model.spec.targets[0].bounds = vec!["60".into()];
-    look(&mut facts);
-    assert_eq!(
-        (facts.status().training.unwrap().state, condition(&facts, "Ready")),
-        (TrainingState::Due, "True Serving".into())
-    );
-    look(&mut facts);
-    succeed(&mut facts, 0.7, None);
-    let decision = look(&mut facts);
-    let new = facts.status().model.unwrap();
-    assert_eq!(decision.steps, [Step::Serve { name: new.name.clone() }]);
-    assert_ne!(
-        (new.name.as_str(), new.spec_hash.as_str()),
-        (old.as_str(), spec_hash(&untrained(json!({})).model.spec).as_str())
-    );
-    assert_eq!(condition(&facts, "Ready"), "True RollingOut");
-}
-
-#[test]
-fn a_failure_leaves_the_served_model_alone_and_is_tried_again() {
-    let mut facts = served(json!({}), 0.95);
-    facts.now = time(NOON + 7 * 86_400);
-    look(&mut facts);
-    look(&mut facts);
-    let left = TrainingResult::failed(Reason::SourceUnreadable, "the server writes no jsonlog");
-    facts.job = Some(JobFacts {
-        phase: JobPhase::Failed,
-        termination_message: Some(serde_json::to_string(&left).unwrap()),
-        ..JobFacts::default()
-    });
-    assert_eq!(look(&mut facts).steps, []);
-    facts.job = None;
-    assert_eq!(
-        (condition(&facts, "Ready"), condition(&facts, "DataAvailable")),
-        ("True Serving".into(), "False SourceUnreadable".into())
-    );
-    assert!(message(&facts, "DataAvailable").contains("no jsonlog"));
-    assert_eq!(facts.status().training.unwrap().reason.as_deref(), Some("SourceUnreadable"));
-    assert_eq!(facts.status().training.unwrap().state, TrainingState::Failed);
-    facts.now = time(NOON + 7 * 86_400 + 301);
-    look(&mut facts);
-    assert_eq!(facts.status().training.unwrap().attempt, 2);
-    // Killed between the record and the Job: the same Job is made.
-    let before = facts.status().training.unwrap().job;
-    looked(&mut facts, Some(|step| matches!(step, Step::StartTraining { .. })));
-    assert_eq!(condition(&facts, "Ready"), "False StepFailed");
-    assert_eq!(look(&mut facts).steps, [Step::StartTraining { name: before }]);
-}
-
-#[test]
-fn a_log_is_not_blamed_for_what_it_did_not_do() {
-    for (left, data) in [
-        (Some(TrainingResult::failed(Reason::TooLittleData, "one class")), "False TooLittleData"),
-        (Some(TrainingResult::failed(Reason::SourceForbidden, "no right")), "False SourceForbidden"),
-        (Some(TrainingResult::failed(Reason::ModelStoreUnavailable, "full")), "True DataAvailable"),
-        // Out of memory, say.
-        (None, "True DataAvailable"),
-    ] {
-        let mut facts = served(json!({}), 0.95);
-        facts.now = time(NOON + 7 * 86_400);
-        look(&mut facts);
-        look(&mut facts);
-        let termination_message = left.map(|left| serde_json::to_string(&left).unwrap());
-        facts.job = Some(JobFacts { phase: JobPhase::Failed, termination_message, ..JobFacts::default() });
-        look(&mut facts);
-        assert_eq!(
-            (condition(&facts, "Ready"), condition(&facts, "DataAvailable")),
-            ("True Serving".into(), data.into())
-        );
-    }
-}
-
-#[test]
 fn what_is_in_the_way_is_said() {
     let mut facts = untrained(json!({}));
     facts.source = Err(Trouble::new(Reason::InstanceMissing, "there is no PostgresInstance shop/shop"));
@@ -354,11 +220,21 @@ fn what_is_in_the_way_is_said() {
         (json!({"training": {"grid": {"eta": ["3"]}}}), "must lie above 0"),
         (json!({"serving": {"routing": {"target": "cpu", "groups": ["a", "b"]}}}), "cpu has 3 classes"),
         (json!({"source": {"files": {"url": "s3://b/p", "format": "Csv"}}}), "columns is missing"),
+        (json!({"targets": [{"name": "io", "bounds": ["30"]}]}), "no \"io\": it tells duration, cpu, spill"),
     ] {
         let mut facts = untrained(spec);
         assert_eq!(look(&mut facts).steps, []);
         assert_eq!(condition(&facts, "Ready"), "False InvalidSpecification");
         assert!(message(&facts, "Ready").contains(told), "{}", message(&facts, "Ready"));
+    }
+    let columns = json!({"url": "s3://b/p", "format": "Csv", "columns": {"query": "q"}});
+    for spec in [
+        json!({"targets": [{"name": "memory", "bounds": ["1Mi"]}]}),
+        json!({"targets": [{"name": "io", "bounds": ["30"]}], "source": {"files": columns}}),
+    ] {
+        let mut facts = untrained(spec);
+        look(&mut facts);
+        assert_eq!(condition(&facts, "Ready"), "False Training");
     }
     let mut facts = served(json!({}), 0.9);
     facts.deployment =
@@ -366,22 +242,6 @@ fn what_is_in_the_way_is_said() {
     look(&mut facts);
     assert_eq!(condition(&facts, "Ready"), "False NotServing");
     assert!(message(&facts, "Ready").contains("quota exceeded"));
-}
-
-#[test]
-fn suspension_ends_trainings_and_not_answers() {
-    let mut facts = served(json!({}), 0.9);
-    facts.now = time(NOON + 7 * 86_400);
-    look(&mut facts);
-    look(&mut facts);
-    let job = facts.status().training.unwrap().job;
-    facts.model.spec.suspend = true;
-    assert_eq!(look(&mut facts).steps, [Step::EndTraining { name: job }]);
-    assert_eq!(look(&mut facts).steps, []);
-    assert_eq!(condition(&facts, "Ready"), "True Serving");
-    let mut facts = untrained(json!({"suspend": true}));
-    look(&mut facts);
-    assert_eq!(condition(&facts, "Ready"), "False Suspended");
 }
 
 #[test]
