@@ -2,10 +2,12 @@
 //! back with its original settings when it does not start with others.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use super::RESTART_LIMIT;
 
@@ -21,7 +23,12 @@ pub struct LocalServer {
     options: String,
     /// `postgresql.auto.conf` before the first change.
     original: Vec<u8>,
+    /// Held while `pg_ctl` runs.
+    turn: Arc<Mutex<()>>,
 }
+
+/// What `pg_ctl status` exits with where no server runs.
+const NOT_RUNNING: i32 = 3;
 
 impl LocalServer {
     /// Looks at a running server's directory and keeps its `ALTER SYSTEM` settings as they are.
@@ -40,7 +47,7 @@ impl LocalServer {
         let original = read("postgresql.auto.conf")?;
         let options = options(&String::from_utf8_lossy(&read("postmaster.opts")?));
         let owner = owner(&pgdata)?;
-        Ok(Self { pg_ctl: pg_ctl(major)?, owner, options, original, pgdata })
+        Ok(Self { pg_ctl: pg_ctl(major)?, owner, options, original, pgdata, turn: Arc::default() })
     }
 
     /// Restarts the server. Where it does not start, it is started with the settings of [`LocalServer::find`].
@@ -65,6 +72,14 @@ impl LocalServer {
         self.start().await.context("the server does not start with its original settings either")
     }
 
+    /// Whether the server runs, though it may not answer. A start or stop that is under way is awaited.
+    ///
+    /// # Errors
+    /// `pg_ctl` can't be started.
+    pub async fn is_running(&self) -> Result<bool> {
+        Ok(self.run(&["status"]).await?.status.code() != Some(NOT_RUNNING))
+    }
+
     async fn start(&self) -> Result<()> {
         let log = self.pgdata.join("howdah-restart.log");
         let before = std::fs::metadata(&log).map_or(0, |file| file.len());
@@ -76,6 +91,16 @@ impl LocalServer {
     }
 
     async fn call(&self, arguments: &[&str]) -> Result<()> {
+        let output = self.run(arguments).await?;
+        if !output.status.success() {
+            bail!("pg_ctl {} failed: {}", arguments[0], String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    /// Runs `pg_ctl` to its end, also when nobody waits for it any more, as after Ctrl-C: who calls next waits for it. In
+    /// a process group of its own it does not get the terminal's signals.
+    async fn run(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(&self.pg_ctl);
         command
             .args(arguments)
@@ -84,13 +109,14 @@ impl LocalServer {
             .arg("-w")
             .arg("-t")
             .arg(RESTART_LIMIT.as_secs().to_string());
-        command.uid(self.owner.0).gid(self.owner.1).current_dir(&self.pgdata);
+        command.uid(self.owner.0).gid(self.owner.1).current_dir(&self.pgdata).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let output = command.output().await.with_context(|| format!("{} can't be started", self.pg_ctl.display()))?;
-        if !output.status.success() {
-            bail!("pg_ctl {} failed: {}", arguments[0], String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(())
+        let turn = self.turn.clone().lock_owned().await;
+        let finished = tokio::spawn(async move {
+            let _turn = turn;
+            command.output().await
+        });
+        finished.await?.with_context(|| format!("{} can't be started", self.pg_ctl.display()))
     }
 }
 

@@ -3,14 +3,17 @@
 pub mod local_server;
 mod report;
 mod session;
-mod target;
+pub mod target;
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use futures::FutureExt;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::learn::worker::Worker;
 use crate::postgres::uri::Uri;
@@ -142,7 +145,7 @@ fn script(text: &str) -> Result<ScriptFile, String> {
 
 impl Tune {
     /// The specification that a PostgresTuning with the same options would have.
-    fn spec(&self) -> PostgresTuningSpec {
+    pub fn spec(&self) -> PostgresTuningSpec {
         PostgresTuningSpec {
             instance_ref: InstanceReference { name: "local".into() },
             mode: crate::tuning::crd::Mode::default(),
@@ -220,26 +223,33 @@ pub async fn run(tune: Tune) -> Result<ExitCode> {
     };
 
     let searched = tokio::select! {
-        result = session.run() => result,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-        _ = terminated() => Err(anyhow::anyhow!("terminated")),
+        // A panic, at the latest that of a line which nobody reads any more, leaves nothing behind either.
+        result = AssertUnwindSafe(session.run()).catch_unwind() => {
+            result.unwrap_or_else(|_| Err(anyhow::anyhow!("the session panicked; the lines above say where")))
+        }
+        signal = ended_by_signal() => Err(anyhow::anyhow!("ended by {signal}")),
     };
     let kept = match &searched {
         Ok(finished) if tune.apply => finished.recommended(),
         _ => None,
     };
-    match &kept {
-        Some(parameters) => target.bring(parameters).await.context("the recommendation could not be applied")?,
-        None => {
-            target.restore().await.context("the original settings could NOT be restored; see postgresql.auto.conf")?
+    let settled = match &kept {
+        Some(parameters) => target.apply(parameters).await,
+        None => target.restore().await,
+    };
+    let finished = match searched {
+        Ok(finished) => finished,
+        Err(error) => {
+            settled.with_context(|| format!("{error:#}"))?;
+            return Err(error.context("the original settings are restored"));
         }
-    }
-    let finished = searched.context("the original settings are restored")?;
+    };
     finished.print(&session);
     if let Some(path) = &tune.report {
         report::write(path, &session, &finished)?;
         println!("\nreport: {}", path.display());
     }
+    settled?;
     println!(
         "\n{}",
         if kept.is_some() { "The recommendation is in effect." } else { "The original settings are in effect." }
@@ -248,13 +258,28 @@ pub async fn run(tune: Tune) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn terminated() {
-    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+/// Completes with the signal that is to end the process. Later ones do not cut short what is then restored.
+async fn ended_by_signal() -> &'static str {
+    let caught = async |kind| match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;
         }
         Err(_) => std::future::pending().await,
+    };
+    let ignored = ignores_hangup();
+    tokio::select! {
+        () = caught(SignalKind::interrupt()) => "SIGINT",
+        () = caught(SignalKind::terminate()) => "SIGTERM",
+        () = caught(SignalKind::hangup()), if !ignored => "SIGHUP",
     }
+}
+
+/// Whether the process was started so that it survives its terminal (`nohup`).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is the first signal, SIGHUP.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// How long a restarted server may take to answer.

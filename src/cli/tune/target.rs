@@ -1,10 +1,12 @@
 //! The server that `howdah tune` works on: its settings before, the changes, and the way back.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::local_server::LocalServer;
 use super::{RESTART_LIMIT, Tune};
+use crate::postgres::error::{ConnectError, QueryError};
 use crate::postgres::setting::Settings;
 use crate::postgres::uri::Uri;
 use crate::tuning::crd::PostgresTuningSpec;
@@ -38,6 +40,9 @@ pub struct Target {
 
 impl Target {
     /// Connects, checks the rights, and freezes what is to be restored.
+    ///
+    /// # Errors
+    /// Why the server can't be tuned; nothing was changed.
     pub async fn open(uri: Uri, ca: Option<Vec<u8>>, tune: &Tune, spec: &PostgresTuningSpec) -> Result<Self> {
         let client = connect(&uri, ca.as_deref(), CONNECT).await?;
         let facts = server::server_facts(&client).await?;
@@ -74,19 +79,55 @@ impl Target {
     }
 
     /// The settings as they are now.
+    ///
+    /// # Errors
+    /// The server does not answer.
     pub async fn live_settings(&self) -> Result<Settings> {
         Ok(server::settings(&self.connect().await?).await?)
     }
 
-    /// Puts everything back as it was; a server that is down is started with its original settings, where it can be.
+    /// Leaves a configuration in effect, or where that fails the original settings.
+    ///
+    /// # Errors
+    /// It is not in effect; the sentence says whether the original settings are.
+    pub async fn apply(&self, parameters: &Parameters) -> Result<()> {
+        let Err(error) = self.bring(parameters).await else { return Ok(()) };
+        self.restore().await.with_context(|| format!("the recommendation could not be applied: {error:#}"))?;
+        Err(error.context("the recommendation could not be applied; the original settings are restored"))
+    }
+
+    /// Puts everything back as it was. A server that is down is started with its original settings, where it can be; one
+    /// that recovers is awaited, for as long as a restart may take.
+    ///
+    /// # Errors
+    /// The original settings are not in effect.
     pub async fn restore(&self) -> Result<()> {
-        if let (Err(error), Some(local)) = (self.connect().await, &self.local) {
-            local.start_as_before().await.with_context(|| format!("{error:#}"))?;
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            if let Some(local) = &self.local
+                && !local.is_running().await.context(NOT_RESTORED)?
+            {
+                local.start_as_before().await.context(NOT_RESTORED)?;
+            }
+            match self.bring(&Parameters::new()).await {
+                Err(error) if may_pass(&error) && began.elapsed() < RESTART_LIMIT => {
+                    if !std::mem::replace(&mut told, true) {
+                        // A terminal that is gone must not end this.
+                        let _ =
+                            writeln!(std::io::stderr(), "waiting for the server, to restore its settings: {error:#}");
+                    }
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+                done => return done.context(NOT_RESTORED),
+            }
         }
-        self.bring(&Parameters::new()).await
     }
 
     /// Brings the baseline with `changed` on top into effect and reads every value back.
+    ///
+    /// # Errors
+    /// It is not in effect, or only a part of it is.
     pub async fn bring(&self, changed: &Parameters) -> Result<()> {
         let client = self.connect().await?;
         let mut wanted = self.stored.clone();
@@ -124,14 +165,25 @@ impl Target {
             if began.elapsed() > RESTART_LIMIT {
                 return Err(error.context("the server did not come back after its restart"));
             }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(RETRY_EVERY).await;
         }
         Ok(())
     }
 }
 
 /// How long a connection may take.
-const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(10);
+/// How often a server that does not answer is asked again.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
+const NOT_RESTORED: &str = "the original settings could NOT be restored; see postgresql.auto.conf";
+
+/// Whether the server may answer by itself in a while, as after a crash.
+fn may_pass(error: &anyhow::Error) -> bool {
+    use ConnectError::{NoSuchDatabase, Tls, WrongPassword};
+    let refused = |error: &ConnectError| matches!(error, WrongPassword(_) | NoSuchDatabase(_) | Tls(_));
+    error.downcast_ref().is_some_and(|error| !refused(error))
+        || matches!(error.downcast_ref(), Some(QueryError::Lost { .. }))
+}
 
 /// What `postgresql.auto.conf` holds of these settings.
 async fn stored(client: &Client, names: &[String]) -> Result<Parameters> {
