@@ -81,15 +81,19 @@ pub enum UriError {
     /// A port that is none. Its text is not shown, because it may be a piece of the password.
     #[error("the port of the connection URI is not a number from 1 to 65535")]
     Port,
-    /// The password holds a character that ends the authority.
-    #[error("the user or password of the connection URI holds a / or ?; write / as %2F and ? as %3F")]
+    /// An `@` behind the host: most likely the user or password holds a character that ends the authority, so that a piece
+    /// of it would pass for the host or a parameter.
+    #[error(
+        "the connection URI holds an @ behind its host; write / as %2F, ? as %3F and @ as %40 in user, password, database \
+         and parameters"
+    )]
     Reserved,
     /// A `%` that is not followed by two hexadecimal digits, or bytes that are not UTF-8.
     #[error("the {0} of the connection URI is not percent-encoded UTF-8; write a % itself as %25")]
     Encoding(&'static str),
-    /// A parameter that is not `name=value`.
-    #[error("the parameter {0:?} of the connection URI has no value; write name=value")]
-    NoValue(String),
+    /// A parameter that is not `name=value`. It is not shown, because it may be a piece of the parameter `password`.
+    #[error("a parameter of the connection URI has no value; write name=value, and an & in a value as %26")]
+    NoValue,
     /// An unknown sslmode.
     #[error("sslmode {0:?} is unknown; use disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode(String),
@@ -165,11 +169,10 @@ impl FromStr for Uri {
         let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
         let (place, query) = split(rest.ok_or(UriError::Scheme)?, '?');
         let (authority, database) = split(place, '/');
-        let (credentials, server) = match authority.rsplit_once('@') {
-            Some((credentials, server)) => (credentials, server),
-            None if database.contains('@') || query.contains('@') => return Err(UriError::Reserved),
-            None => ("", authority),
-        };
+        if database.contains('@') || query.contains('@') {
+            return Err(UriError::Reserved);
+        }
+        let (credentials, server) = authority.rsplit_once('@').unwrap_or(("", authority));
         if server.contains(',') {
             return Err(UriError::SeveralHosts);
         }
@@ -191,7 +194,7 @@ impl FromStr for Uri {
             options: None,
         };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').ok_or_else(|| UriError::NoValue(parameter.to_owned()))?;
+            let (name, value) = parameter.split_once('=').ok_or(UriError::NoValue)?;
             uri.set(&decode(name, "parameter name")?, decode(value, "parameter value")?)?;
         }
         if uri.host.is_empty() {
@@ -290,8 +293,12 @@ mod tests {
         assert_eq!(error("postgres://a@b:port/d"), UriError::Port);
         assert_eq!(error("postgres://a:12/34@b/d"), UriError::Reserved);
         assert_eq!(error("postgres://a:12?x=34@b/d"), UriError::Reserved);
+        // An @ before the / or ? makes the rest of the password pass for a host and a parameter.
+        assert_eq!(error("postgres://u:p@ss/x@h"), UriError::Reserved);
+        assert_eq!(error("postgres://u:p@w?secret@h/d"), UriError::Reserved);
         assert_eq!(error("postgres://a:50%@b/d"), UriError::Encoding("password"));
-        assert_eq!(error("postgres://a@b/d?sslmode"), UriError::NoValue("sslmode".into()));
+        assert_eq!(error("postgres://a@b/d?sslmode"), UriError::NoValue);
+        assert_eq!(error("postgres://a@b/d?password=p&w"), UriError::NoValue);
         assert_eq!(error("postgres://a@b/d?sslmode=on"), UriError::SslMode("on".into()));
         assert_eq!(error("postgres://a@b/d?gssencmode=disable"), UriError::UnknownParameter("gssencmode".into()));
     }
