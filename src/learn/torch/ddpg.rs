@@ -60,12 +60,10 @@ pub struct Transition {
 #[derive(Debug, Error)]
 pub enum AgentError {
     /// The checkpoint is damaged.
-    #[error("the agent's checkpoint can't be used: {0}. Delete it: the agent then learns the session's trials anew")]
+    #[error("the agent's checkpoint can't be used: {0}")]
     Damaged(String),
     /// The checkpoint is of another session.
-    #[error(
-        "the agent's checkpoint is of another session ({0} differs). Delete it: the agent then learns the session's trials anew"
-    )]
+    #[error("the agent's checkpoint is of another session: {0} differs")]
     Foreign(&'static str),
     /// The agent can't be written.
     #[error("the agent can't be written: {0}")]

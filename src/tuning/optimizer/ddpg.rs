@@ -2,7 +2,7 @@
 
 use super::feasibility::Feasibility;
 use super::{Observation, OptimizerError, Request, sample, surrogate};
-use crate::learn::torch::ddpg::{Agent, Settings, Transition};
+use crate::learn::torch::ddpg::{Agent, AgentError, Settings, Transition};
 use crate::tuning::crd::DdpgSpec;
 
 /// Share of the way that target networks move in a gradient step, where the discount is not 0.
@@ -10,7 +10,8 @@ const TAU: f64 = 0.005;
 /// Draws of the noise of which one is taken.
 const DRAWS: usize = 16;
 
-/// The agent after learning the whole history: from the checkpoint what was learned before.
+/// The agent after learning the whole history: from the checkpoint what was learned before, where it can be used. The
+/// agent is the same without it, and only takes longer.
 pub fn learned(request: &Request) -> Result<Agent, OptimizerError> {
     let spec = spec(request);
     let settings = Settings {
@@ -22,11 +23,23 @@ pub fn learned(request: &Request) -> Result<Agent, OptimizerError> {
         gamma: milli(spec.gamma_milli),
         tau: TAU,
     };
-    let mut agent = match &request.checkpoint {
-        Some(bytes) => Agent::load(bytes, &settings)?,
-        None => Agent::new(settings),
-    };
-    agent.learn(&memory(&request.history))?;
+    let memory = memory(&request.history);
+    match request.checkpoint.as_ref().map(|bytes| resumed(bytes, &settings, &memory)) {
+        // A setting was changed, a trial deleted, or Howdah upgraded.
+        Some(Err(error @ (AgentError::Damaged(_) | AgentError::Foreign(_)))) => {
+            tracing::warn!(%error, "the agent learns the session's trials anew");
+        }
+        Some(agent) => return Ok(agent?),
+        None => {}
+    }
+    let mut agent = Agent::new(settings);
+    agent.learn(&memory)?;
+    Ok(agent)
+}
+
+fn resumed(checkpoint: &[u8], settings: &Settings, memory: &[Transition]) -> Result<Agent, AgentError> {
+    let mut agent = Agent::load(checkpoint, settings)?;
+    agent.learn(memory)?;
     Ok(agent)
 }
 

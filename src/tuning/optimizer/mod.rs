@@ -74,7 +74,8 @@ pub struct Request {
     pub state: Vec<f64>,
     /// Trials so far, in their order, baselines and failures included. Only ever appended to.
     pub history: Vec<Observation>,
-    /// What the proposal before this one returned. Without it the agent learns the history anew, with the same result.
+    /// What the proposal before this one returned. Without it, or where it is damaged or of another session, the agent
+    /// learns the history anew, with the same result.
     pub checkpoint: Option<Vec<u8>>,
 }
 
@@ -123,7 +124,7 @@ pub enum OptimizerError {
 /// Proposes the configuration of a trial.
 ///
 /// # Errors
-/// The request is inconsistent, or its checkpoint is damaged or of another session; the message says which.
+/// The request is inconsistent; the message says where.
 pub fn propose(request: &Request) -> Result<Proposal, OptimizerError> {
     check(request)?;
     let plain = |point| Ok(Proposal { point, checkpoint: request.checkpoint.clone() });
