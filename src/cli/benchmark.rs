@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::termination;
 use crate::postgres::uri::Uri;
 use crate::tuning::benchmark::BenchmarkRequest;
-use crate::tuning::measure::{Progress, Second, measure};
+use crate::tuning::measure::{MeasureError, Progress, Second, measure};
 use crate::tuning::measurement::{BenchmarkResult, Measurement};
 
 /// Measure a PostgreSQL server with pgbench and leave the result as a pod's termination message.
@@ -36,14 +36,14 @@ const FAILURE_CHARACTERS: usize = 600;
 pub async fn run(args: Args) -> ExitCode {
     let result = match measured(&args).await {
         Ok(measurement) => BenchmarkResult::Measured(Box::new(measurement)),
-        Err(error) => failure(&format!("{error:#}")),
+        Err(error) => failure(&error),
     };
     let code = match &result {
         BenchmarkResult::Measured(measurement) => {
             println!("{} tps, p95 {} ms", measurement.tps, measurement.latency_p95_ms);
             ExitCode::SUCCESS
         }
-        BenchmarkResult::Failed { message } => {
+        BenchmarkResult::Failed { message } | BenchmarkResult::LatencyGuardrail { message } => {
             eprintln!("howdah benchmark: {message}");
             ExitCode::FAILURE
         }
@@ -90,8 +90,12 @@ fn line(progress: Progress) -> String {
     }
 }
 
-fn failure(message: &str) -> BenchmarkResult {
-    BenchmarkResult::Failed { message: message.chars().take(FAILURE_CHARACTERS).collect() }
+fn failure(error: &anyhow::Error) -> BenchmarkResult {
+    let message = format!("{error:#}").chars().take(FAILURE_CHARACTERS).collect();
+    match error.downcast_ref() {
+        Some(MeasureError::LatencyGuardrail { .. }) => BenchmarkResult::LatencyGuardrail { message },
+        _ => BenchmarkResult::Failed { message },
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +130,7 @@ mod tests {
         measurement.state = vec![Decimal(-longest_feature); FEATURES.len()];
         let json = serde_json::to_string(&BenchmarkResult::Measured(Box::new(measurement))).unwrap();
         assert!(json.len() <= TERMINATION_MESSAGE_BYTES, "{} bytes: {json}", json.len());
-        let failed = serde_json::to_string(&failure(&"\u{1}".repeat(5000))).unwrap();
+        let failed = serde_json::to_string(&failure(&anyhow::Error::msg("\u{1}".repeat(5000)))).unwrap();
         assert!(failed.len() <= TERMINATION_MESSAGE_BYTES, "{} bytes", failed.len());
     }
 
@@ -136,7 +140,7 @@ mod tests {
         let path = directory.path().join("log");
         assert!(termination::write(&path, &BenchmarkResult::Failed { message: "x".repeat(5000) }).is_err());
         assert!(!path.exists());
-        termination::write(&path, &failure("broken")).unwrap();
+        termination::write(&path, &failure(&anyhow::Error::msg("broken"))).unwrap();
         assert_eq!(std::fs::read_to_string(path).unwrap(), r#"{"failed":{"message":"broken"}}"#);
     }
 }

@@ -62,4 +62,9 @@ pub enum BenchmarkResult {
         /// Why, in one sentence, with the first lines of pgbench's own error output where it has any.
         message: String,
     },
+    /// The run was ended because its latency tripped the guardrail.
+    LatencyGuardrail {
+        /// The percentile and the bound, in one sentence.
+        message: String,
+    },
 }

@@ -144,6 +144,9 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
         Some(Ok(BenchmarkResult::Failed { message })) => {
             ended(facts, trial, TrialState::Failed, Reason::BenchmarkFailed, &message)
         }
+        Some(Ok(BenchmarkResult::LatencyGuardrail { message })) => {
+            ended(facts, trial, TrialState::Aborted, Reason::LatencyGuardrail, &message)
+        }
         Some(Err(_)) | None => {
             let why = job.trouble.as_ref().map_or("it left no result", |t| t.message.as_str());
             ended(

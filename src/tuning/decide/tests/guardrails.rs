@@ -101,10 +101,12 @@ fn three_failures_in_a_row_end_the_session_with_the_baseline() {
 
 #[test]
 fn a_benchmark_without_a_result_fails_its_trial() {
-    for (message, reason) in [
-        (Some(r#"{"failed":{"message":"the disk is full"}}"#), Reason::BenchmarkFailed),
-        (Some("no JSON"), Reason::BenchmarkFailed),
-        (None, Reason::BenchmarkLost),
+    let late = r#"{"latencyGuardrail":{"message":"the 99th percentile stayed at 90 ms"}}"#;
+    for (message, state, reason) in [
+        (Some(r#"{"failed":{"message":"the disk is full"}}"#), TrialState::Failed, Reason::BenchmarkFailed),
+        (Some(late), TrialState::Aborted, Reason::LatencyGuardrail),
+        (Some("no JSON"), TrialState::Failed, Reason::BenchmarkFailed),
+        (None, TrialState::Failed, Reason::BenchmarkLost),
     ] {
         let mut model = tuning(7, "Recommend", "Never", Way::Key);
         let trial = until_measuring(&mut model, None);
@@ -114,7 +116,7 @@ fn a_benchmark_without_a_result_fails_its_trial() {
         }
         model.look(None);
         let status = model.trials[&trial].status.clone().unwrap();
-        assert_eq!((status.state, status.reason.as_deref()), (TrialState::Failed, Some(reason.word())));
+        assert_eq!((status.state, status.reason.as_deref()), (state, Some(reason.word())));
         run(&mut model, &[]);
         assert_eq!(model.condition("Ready"), "True RecommendationReady");
     }
