@@ -7,9 +7,10 @@ use super::facts::{ConfigurationKey, InstanceFacts, Server, Trouble, Workload};
 use super::reason::Reason;
 use super::resources::{Resources, resources};
 use crate::kubernetes::pod::{KeyMount, PodFacts};
+use crate::postgres::setting::file_name;
 
 /// The oldest PostgreSQL that Howdah knows.
-const OLDEST_MAJOR: i32 = 13;
+pub(super) const OLDEST_MAJOR: i32 = 13;
 
 /// What was concluded of an instance. There are no steps: this room only looks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,11 +134,9 @@ fn not_included(file: &str, key: &ConfigurationKey, server: &Server) -> Option<T
     let sets_something =
         key.text.as_ref()?.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#'));
     let lines = server.file_settings.as_ref()?;
-    // A mounted directory may be reached through a symbolic link, so the file's name decides.
-    let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if !sets_something
         || server.facts.marker.is_some()
-        || lines.iter().any(|line| base(&line.source_file) == base(file))
+        || lines.iter().any(|line| file_name(&line.source_file) == file_name(file))
     {
         return None;
     }
@@ -159,8 +158,16 @@ fn unknown(resources: &Resources) -> Option<Trouble> {
 }
 
 fn ready(facts: &InstanceFacts) -> String {
-    let version = facts.server.as_ref().map(|server| server.facts.version.as_str()).unwrap_or_default();
-    format!("PostgreSQL {version} is reachable and can be configured")
+    let Ok(server) = &facts.server else { return String::new() };
+    let ready = format!("PostgreSQL {} is reachable and can be configured", server.facts.version);
+    match server.rights.optional.as_slice() {
+        [] => ready,
+        grants => format!(
+            "{ready}, but without the guardrail on its container's memory, which the role can't see; to have it, run as a \
+             superuser: {}",
+            grants.join("; ")
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::crd::PostgresInstanceSpec;
+use super::crd::{ConfigMapKeyReference, PostgresInstanceSpec};
 use super::reason::Reason;
 use crate::kubernetes::pod::PodFacts;
 use crate::kubernetes::workload::WorkloadFacts;
 use crate::postgres::server::{ContainerUse, Rights, ServerFacts};
-use crate::postgres::setting::{FileSetting, Settings};
+use crate::postgres::setting::{FileSetting, Settings, file_name};
 
 /// Why something could not be seen or done.
 pub type Trouble = crate::control::reason::Trouble<Reason>;
@@ -54,7 +54,8 @@ pub struct Server {
 pub struct Workload {
     /// The workload.
     pub facts: WorkloadFacts,
-    /// Its newest pod that is not being deleted, else its newest; absent when it has none.
+    /// The pod with the server's address; where that is not known, the one that had it last, else the newest. One that is
+    /// being deleted only where there is no other. Absent when it has none.
     pub pod: Option<PodFacts>,
 }
 
@@ -72,5 +73,14 @@ impl InstanceFacts {
     /// The pod that runs the server, where it is known.
     pub fn pod(&self) -> Option<&PodFacts> {
         self.workload.as_ref()?.as_ref().ok()?.pod.as_ref()
+    }
+
+    /// Name of the file that the server reads our ConfigMap key from: the key's own, unless the pod's volume gives it
+    /// another. Absent with `ALTER SYSTEM`.
+    pub fn configuration_file(&self) -> Option<&str> {
+        let ConfigMapKeyReference { name, key } = self.spec.configuration.config_map.as_ref()?;
+        let mounts = self.pod().map(|pod| pod.config_map_mounts.as_slice()).unwrap_or_default();
+        let mut directories = mounts.iter().filter(|mount| mount.config_map == *name && !mount.by_sub_path);
+        Some(file_name(directories.find_map(|mount| mount.file(key)).unwrap_or(key)))
     }
 }

@@ -1,14 +1,18 @@
 //! Looks at an instance: its Secret, its server, its workload, its ConfigMap. Not seeing is a fact.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, ResourceExt};
 use tokio::time::timeout;
 
 use super::crd::{PostgresInstance, SecretKeyReference, WorkloadReference};
+use super::decide::OLDEST_MAJOR;
 use super::facts::{ConfigurationKey, InstanceFacts, Server, Trouble, Workload};
 use super::reason::Reason;
 use crate::kubernetes::pod::PodFacts;
+use crate::kubernetes::workload::WorkloadFacts;
 use crate::postgres::error::{ConnectError, QueryError};
 use crate::postgres::uri::Uri;
 use crate::world::kubernetes::secret::{self, SecretText};
@@ -29,6 +33,15 @@ pub async fn facts(client: &Client, instance: &PostgresInstance) -> InstanceFact
         see_workload(client, &namespace, instance.spec.workload.as_ref()),
         see_configuration(client, &namespace, instance),
     );
+    let address = server.as_ref().ok().and_then(|server| server.facts.address.as_deref());
+    let last = instance.status.as_ref().and_then(|status| status.pod.as_deref());
+    let container = instance.spec.workload.as_ref().and_then(|reference| reference.container.as_deref());
+    let workload = workload.map(|seen| {
+        seen.map(|(facts, pods)| {
+            let pod = server_pod(&pods, address, last).map(|pod| PodFacts::of(pod, container));
+            Workload { facts, pod }
+        })
+    });
     InstanceFacts {
         name: instance.name_any(),
         namespace,
@@ -93,14 +106,22 @@ async fn see_server(client: &Client, instance: &PostgresInstance) -> Result<Serv
     }
 }
 
-async fn ask(connection: &postgres::Client) -> Result<Server, QueryError> {
+/// Asks a server everything that is to be known of it; one that is too old for that, only what it is.
+///
+/// # Errors
+/// A question failed.
+pub async fn ask(connection: &postgres::Client) -> Result<Server, QueryError> {
+    let facts = server::server_facts(connection).await?;
+    if facts.major() < OLDEST_MAJOR {
+        return Ok(Server { facts, ..Server::default() });
+    }
     let needs = rights::Needs { benchmark_database: DATABASE, alter_system: &[] };
     let container = match container::find(connection).await? {
         Some(cgroup) => container::read(connection, cgroup).await?,
         None => None,
     };
     Ok(Server {
-        facts: server::server_facts(connection).await?,
+        facts,
         rights: rights::rights(connection, &needs).await?,
         settings: server::settings(connection).await?,
         file_settings: match server::file_settings(connection).await {
@@ -112,20 +133,37 @@ async fn ask(connection: &postgres::Client) -> Result<Server, QueryError> {
     })
 }
 
+/// The workload and its pods, oldest first.
 async fn see_workload(
     client: &Client,
     namespace: &str,
     reference: Option<&WorkloadReference>,
-) -> Option<Result<Workload, Trouble>> {
-    let WorkloadReference { kind, name, container } = reference?;
+) -> Option<Result<(WorkloadFacts, Vec<Pod>), Trouble>> {
+    let WorkloadReference { kind, name, .. } = reference?;
     let seen = async {
         let facts = workload::read(client, namespace, *kind, name).await?;
         let pods = workload::pods(client, namespace, &facts).await?;
-        let lasting = pods.iter().rfind(|pod| pod.metadata.deletion_timestamp.is_none());
-        let pod = lasting.or(pods.last()).map(|pod| PodFacts::of(pod, container.as_deref()));
-        Ok(Workload { facts, pod })
+        Ok((facts, pods))
     };
     Some(seen.await.map_err(|error| cluster_trouble(error, Reason::WorkloadMissing)))
+}
+
+/// The pod that runs the server, of a workload's pods, oldest first: the one with the server's address; where the server
+/// does not say, as while it is down, the one that ran it last; else the newest.
+fn server_pod<'a>(pods: &'a [Pod], address: Option<&str>, last: Option<&str>) -> Option<&'a Pod> {
+    let lasting = || pods.iter().rev().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let address = address.and_then(|text| text.parse::<IpAddr>().ok());
+    let is_at = |pod: &&Pod| {
+        let status = pod.status.as_ref();
+        let listed = status.and_then(|status| status.pod_ips.as_deref()).unwrap_or_default();
+        let ips = status
+            .and_then(|status| status.pod_ip.as_deref())
+            .into_iter()
+            .chain(listed.iter().map(|ip| ip.ip.as_str()));
+        ips.filter_map(|ip| ip.parse().ok()).any(|ip| Some(ip) == address)
+    };
+    let is_last = |pod: &&Pod| last.is_some() && pod.metadata.name.as_deref() == last;
+    lasting().find(is_at).or_else(|| lasting().find(is_last)).or_else(|| lasting().next()).or(pods.last())
 }
 
 async fn see_configuration(
@@ -175,4 +213,35 @@ fn connect_trouble(error: &ConnectError) -> Trouble {
         ConnectError::TooManyConnections(_) => Reason::TooManyConnections,
     };
     Trouble::new(reason, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_replicas_the_server_s_pod_is_the_one_with_its_address() {
+        let pod = |name: &str, ips: &[&str], deleted: bool| -> Pod {
+            let ips: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+            let deleted = deleted.then_some("2024-05-01T10:00:00Z");
+            let metadata = json!({"name": name, "deletionTimestamp": deleted});
+            serde_json::from_value(json!({"metadata": metadata, "status": {"podIP": ips[0]["ip"], "podIPs": ips}}))
+                .unwrap()
+        };
+        let pods = [pod("db-0", &["10.0.0.1", "fd00::1"], false), pod("db-1", &["10.0.0.2"], false)];
+        let found = |pods: &[Pod], address, last| server_pod(pods, address, last)?.metadata.name.clone();
+        assert_eq!(found(&pods, Some("10.0.0.1"), Some("db-1")).as_deref(), Some("db-0"));
+        assert_eq!(found(&pods, Some("fd00:0::1"), None).as_deref(), Some("db-0"));
+        // It does not answer, or a proxy answers in its place.
+        assert_eq!(found(&pods, None, Some("db-0")).as_deref(), Some("db-0"));
+        assert_eq!(found(&pods, Some("127.0.0.1"), Some("db-9")).as_deref(), Some("db-1"));
+        assert_eq!(found(&pods, None, None).as_deref(), Some("db-1"));
+        // One that is being deleted has a successor.
+        let replaced = [pod("a", &["10.0.0.1"], true), pod("b", &["10.0.0.2"], false)];
+        assert_eq!(found(&replaced, Some("10.0.0.1"), Some("a")).as_deref(), Some("b"));
+        assert_eq!(found(&replaced[..1], Some("10.0.0.1"), None).as_deref(), Some("a"));
+        assert_eq!(found(&[], None, None), None);
+    }
 }

@@ -72,6 +72,16 @@ pub enum KeyMount {
     Absent,
 }
 
+impl ConfigMapMount {
+    /// The file below [`ConfigMapMount::path`] that a key of the ConfigMap is; `None` where the volume leaves it out.
+    pub fn file<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+        if self.items.is_empty() {
+            return Some(key);
+        }
+        self.items.iter().find(|(item, _)| item == key).map(|(_, path)| path.as_str())
+    }
+}
+
 impl PodFacts {
     /// Reads a pod. Without a name, the container is the pod's first.
     pub fn of(pod: &Pod, container: Option<&str>) -> Self {
@@ -112,12 +122,7 @@ impl PodFacts {
     pub fn key_mount(&self, config_map: &str, key: &str) -> KeyMount {
         let mut by_sub_path = false;
         for mount in self.config_map_mounts.iter().filter(|mount| mount.config_map == config_map) {
-            let file = if mount.items.is_empty() {
-                Some(key)
-            } else {
-                mount.items.iter().find(|(item, _)| item == key).map(|(_, path)| path.as_str())
-            };
-            match file {
+            match mount.file(key) {
                 _ if mount.by_sub_path => by_sub_path = true,
                 Some(file) => return KeyMount::File(Path::new(&mount.path).join(file).display().to_string()),
                 None => {}

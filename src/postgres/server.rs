@@ -23,6 +23,10 @@ pub struct ServerFacts {
     pub marker: Option<String>,
     /// Bytes of the databases that the role may look into.
     pub database_bytes: i64,
+    /// The address at which it was reached, as itself sees it: its pod's, unless a proxy stands before it. Absent on a
+    /// Unix socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 impl ServerFacts {
@@ -44,7 +48,7 @@ pub struct Rights {
 /// What the server's container uses and may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContainerUse {
-    /// Working set in bytes: memory in use without page cache that can be dropped (inactive files).
+    /// Memory in use in bytes, without the cached pages of files, which the kernel drops when it needs room.
     pub memory_bytes: i64,
     /// Memory limit in bytes, where there is one.
     pub memory_limit_bytes: Option<i64>,

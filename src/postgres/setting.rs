@@ -88,3 +88,9 @@ pub struct FileSetting {
     /// Why it can't be applied.
     pub error: Option<String>,
 }
+
+/// Name of a configuration file. A mounted directory may be reached through a symbolic link, so that the same file has
+/// another path where it is mounted than in [`FileSetting::source_file`].
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}

@@ -1,5 +1,7 @@
 //! Each bad input has its own reason, and a sentence that says what to do.
 
+mod golden;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -154,6 +156,26 @@ fn declared_resources_win_over_the_limits_and_those_over_the_cgroup() {
     assert_eq!((shown.memory.as_deref(), shown.cpu.as_deref()), (Some("3Gi"), Some("1500m")));
     facts.workload = None;
     assert_eq!(decide(&facts).resources.shown().cpu.as_deref(), Some("500m"));
+}
+
+#[test]
+fn a_guardrail_that_lacks_a_right_is_said_to_be_off() {
+    let mut facts = healthy();
+    assert!(!decide(&facts).message.contains("guardrail"));
+    server(&mut facts).rights.optional = vec!["GRANT pg_read_server_files TO app".into()];
+    let Decision { reason, message, .. } = decide(&facts);
+    assert_eq!(reason, Reason::Ready);
+    assert!(message.contains("without the guardrail") && message.contains("GRANT pg_read_server_files"), "{message}");
+}
+
+#[test]
+fn the_file_of_our_key_is_what_the_volume_makes_of_it() {
+    let mut facts = healthy();
+    assert_eq!(facts.configuration_file(), Some("howdah.conf"));
+    pod(&mut facts).config_map_mounts[0].items = vec![("howdah.conf".into(), "late/90-howdah.conf".into())];
+    assert_eq!(facts.configuration_file(), Some("90-howdah.conf"));
+    workload(&mut facts).pod = None;
+    assert_eq!(facts.configuration_file(), Some("howdah.conf"));
 }
 
 #[test]

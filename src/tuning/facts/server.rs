@@ -5,7 +5,7 @@ use crate::instance;
 use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
-use crate::postgres::setting::{Context, FileSetting, Setting, Settings};
+use crate::postgres::setting::{Context, FileSetting, Setting, Settings, file_name};
 use crate::tuning::configuration;
 use crate::tuning::crd::{SessionRecord, SessionResources, TuningTrial};
 use crate::tuning::measurement::Parameters;
@@ -106,10 +106,9 @@ impl Facts {
         }
     }
 
-    /// The file that our configuration is in, by the end of its path.
+    /// Name of the file that our configuration is in.
     pub fn our_file(&self) -> Option<&str> {
-        let configuration = &self.instance_spec()?.configuration;
-        Some(configuration.config_map.as_ref().map_or(AUTO_CONF, |reference| reference.key.as_str()))
+        Some(self.known()?.configuration_file().unwrap_or(AUTO_CONF))
     }
 
     /// The instance is configured elsewhere than a session of the past was.
@@ -134,14 +133,14 @@ impl Facts {
     /// The server runs the value of our file.
     pub fn is_from_our_file(&self, name: &str) -> bool {
         let file = self.settings().get(name).and_then(|setting| setting.source_file.as_deref());
-        file.zip(self.our_file()).is_some_and(|(file, ours)| file.ends_with(ours))
+        file.zip(self.our_file()).is_some_and(|(file, ours)| file_name(file) == ours)
     }
 
     /// The marker in our file as the server sees it now, loaded or not.
     pub fn file_marker(&self) -> Option<&str> {
         let file = self.our_file()?;
         let lines = self.answer()?.file_settings.as_ref()?;
-        let ours = |line: &&FileSetting| line.name == MARKER && line.source_file.ends_with(file);
+        let ours = |line: &&FileSetting| line.name == MARKER && file_name(&line.source_file) == file;
         lines.iter().find(ours).map(|line| line.value.as_str())
     }
 
@@ -217,5 +216,29 @@ impl Facts {
             data_volume_bytes: found.data_volume_bytes,
             max_connections: max_connections.ok_or("the server's max_connections can't be read")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_file_has_the_name_that_the_volume_gives_it() {
+        let recorded = include_str!("../../../tests/golden/heuristic-begins.facts.json");
+        let mut facts: Facts = serde_json::from_str(recorded).unwrap();
+        let marker = facts.file_marker().map(str::to_owned);
+        assert!(marker.is_some());
+        let instance = facts.instance.as_mut().unwrap();
+        let pod = instance.workload.as_mut().unwrap().as_mut().unwrap().pod.as_mut().unwrap();
+        pod.config_map_mounts[0].items = vec![("howdah.conf".into(), "90-howdah.conf".into())];
+        let lines = instance.server.as_mut().unwrap().file_settings.as_mut().unwrap();
+        let rename =
+            |lines: &mut Vec<FileSetting>, path: &str| lines.iter_mut().for_each(|l| l.source_file = path.into());
+        rename(lines, "/etc/postgresql/conf.d/90-howdah.conf");
+        assert_eq!(facts.file_marker(), marker.as_deref());
+        let lines = facts.instance.as_mut().unwrap().server.as_mut().unwrap().file_settings.as_mut().unwrap();
+        rename(lines, "/etc/postgresql/conf.d/190-howdah.conf");
+        assert_eq!(facts.file_marker(), None, "the end of a name is no name");
     }
 }

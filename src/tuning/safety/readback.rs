@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::postgres::setting::{Setting, Settings};
+use crate::postgres::setting::{Setting, Settings, file_name};
 use crate::tuning::measurement::Parameters;
 
 /// A value that isn't in effect, and why.
@@ -86,8 +86,8 @@ fn is_auto_conf(file: &str) -> bool {
     file.ends_with("postgresql.auto.conf")
 }
 
-/// Compares a configuration with the live settings, by value: `64MB` is `65536kB`. `expected_file` is the end of
-/// the path from which the server reads our configuration, where that is known. Empty when everything is in effect.
+/// Compares a configuration with the live settings, by value: `64MB` is `65536kB`. `expected_file` is the
+/// name of the file from which the server reads our configuration, where that is known. Empty when everything is in effect.
 pub fn readback(parameters: &Parameters, settings: &Settings, expected_file: Option<&str>) -> Vec<Mismatch> {
     parameters.iter().filter_map(|(name, wanted)| compare(name, wanted, settings.get(name), expected_file)).collect()
 }
@@ -109,7 +109,7 @@ fn compare(name: &str, wanted: &str, setting: Option<&Setting>, expected_file: O
         "configuration file" => setting
             .source_file
             .as_deref()
-            .is_some_and(|file| expected_file.map_or(is_auto_conf(file), |expected| !file.ends_with(expected))),
+            .is_some_and(|file| expected_file.map_or(is_auto_conf(file), |expected| file_name(file) != expected)),
         _ => true,
     };
     Some(if elsewhere {
@@ -125,6 +125,7 @@ mod tests {
     use super::*;
     use crate::tuning::space::tests::settings;
 
+    const FILE: &str = "howdah.conf";
     const OURS: &str = "/etc/postgresql/howdah.conf";
 
     /// What is said of a work_mem of 8MB that the server shows as 4MB.
@@ -134,7 +135,7 @@ mod tests {
         (setting.source, setting.source_file) = (source.into(), source_file.map(str::to_owned));
         setting.pending_restart = pending_restart;
         let parameters = Parameters::from([("work_mem".to_owned(), "8MB".to_owned())]);
-        let found = readback(&parameters, &settings, Some(OURS));
+        let found = readback(&parameters, &settings, Some(FILE));
         assert_eq!(found.len(), 1);
         found[0].to_string()
     }
@@ -153,8 +154,8 @@ mod tests {
         let setting = settings.get_mut("wal_buffers").unwrap();
         (setting.value, setting.source, setting.boot_value) = ("2048".into(), "override".into(), Some("-1".into()));
         let wanted = |value: &str| Parameters::from([("wal_buffers".to_owned(), value.to_owned())]);
-        assert_eq!(readback(&wanted("-1"), &settings, Some(OURS)), []);
-        assert_eq!(readback(&wanted("64MB"), &settings, Some(OURS)).len(), 1);
+        assert_eq!(readback(&wanted("-1"), &settings, Some(FILE)), []);
+        assert_eq!(readback(&wanted("64MB"), &settings, Some(FILE)).len(), 1);
     }
 
     #[test]
@@ -170,6 +171,7 @@ mod tests {
             said("configuration file", Some("/data/postgresql.conf"), false)
                 .contains("/data/postgresql.conf sets it too")
         );
+        assert!(said("configuration file", Some("/etc/postgresql/x-howdah.conf"), false).contains("sets it too"));
         assert!(said("configuration file", Some(OURS), false).contains("has not read"));
         assert!(said("default", None, false).contains("has not read"));
         assert!(said("configuration file", Some(OURS), true).contains("waits for a restart"));

@@ -86,24 +86,25 @@ fn parse(cgroup: Cgroup, [current, limit, statistics, cpu, quota]: &Files) -> Op
         value.trim().parse().ok()
     };
     let current = number(current)?;
-    let (inactive_file, cpu_seconds, cpu_limit_millis) = match cgroup {
+    let (cached, cpu_seconds, cpu_limit_millis) = match cgroup {
         Cgroup::V2 => {
             let (quota, period) = quota.as_ref().and_then(|text| text.trim().split_once(' ')).unwrap_or(("max", ""));
             let millis = quota.parse::<i64>().ok().zip(period.parse::<i64>().ok());
             (
-                field(statistics, "inactive_file"),
+                ["inactive_file", "active_file"],
                 field(cpu, "usage_usec")? as f64 / 1e6,
                 millis.filter(|(_, period)| *period > 0).map(|(quota, period)| quota.saturating_mul(1000) / period),
             )
         }
         Cgroup::V1 => (
-            field(statistics, "total_inactive_file"),
+            ["total_inactive_file", "total_active_file"],
             number(cpu)? as f64 / 1e9,
             number(quota).filter(|quota| *quota > 0).map(|quota| quota.saturating_mul(1000) / V1_PERIOD_US),
         ),
     };
     Some(ContainerUse {
-        memory_bytes: (current - inactive_file.unwrap_or(0)).max(0),
+        // Files are cached for as long as there is room: a warm database fills its limit with them, and none of it is short.
+        memory_bytes: (current - cached.iter().filter_map(|key| field(statistics, key)).sum::<i64>()).max(0),
         memory_limit_bytes: number(limit).filter(|limit| *limit < NO_LIMIT),
         cpu_seconds,
         cpu_limit_millis,
@@ -120,8 +121,13 @@ mod tests {
 
     #[test]
     fn the_unified_hierarchy_is_read() {
-        let texts =
-            ["1000\n", "max\n", "anon 5\ninactive_file 300\n", "usage_usec 2500000\nuser_usec 1\n", "150000 100000\n"];
+        let texts = [
+            "1000\n",
+            "max\n",
+            "anon 5\ninactive_file 200\nactive_file 100\n",
+            "usage_usec 2500000\nuser_usec 1\n",
+            "150000 100000\n",
+        ];
         let expected = ContainerUse {
             memory_bytes: 700,
             memory_limit_bytes: None,
@@ -135,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_old_hierarchies_are_read() {
-        let texts = ["1000", "9223372036854771712", "inactive_file 1\ntotal_inactive_file 300\n", "2500000000", "-1"];
+        let statistics = "inactive_file 1\ntotal_inactive_file 200\ntotal_active_file 100\n";
+        let texts = ["1000", "9223372036854771712", statistics, "2500000000", "-1"];
         let expected =
             ContainerUse { memory_bytes: 700, memory_limit_bytes: None, cpu_seconds: 2.5, cpu_limit_millis: None };
         assert_eq!(parse(Cgroup::V1, &files(texts)), Some(expected));

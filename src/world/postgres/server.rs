@@ -93,7 +93,8 @@ pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
              (extract(epoch FROM pg_conf_load_time()) * 1000)::int8, \
              nullif(current_setting($1, true), ''), \
              (SELECT coalesce(sum(pg_database_size(oid)), 0)::int8 FROM pg_catalog.pg_database \
-              WHERE has_database_privilege(oid, 'CONNECT'))",
+              WHERE has_database_privilege(oid, 'CONNECT')), \
+             host(inet_server_addr())",
             &[&MARKER],
         )
         .await
@@ -106,5 +107,6 @@ pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
         configuration_loaded_at_ms: row.get(4),
         marker: row.get(5),
         database_bytes: row.get(6),
+        address: row.get(7),
     })
 }
