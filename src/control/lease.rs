@@ -18,7 +18,8 @@ const DURATION: Duration = Duration::from_secs(15);
 /// How long the holder goes on without a renewal; well before a standby takes over.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 const RENEW_EVERY: Duration = Duration::from_secs(4);
-const RETRY_EVERY: Duration = Duration::from_secs(2);
+/// How often a standby looks whether the lease is free.
+pub const RETRY_EVERY: Duration = Duration::from_secs(1);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(3);
 
 /// The lease, as one replica sees it.
