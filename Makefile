@@ -82,6 +82,7 @@ chart:
 e2e := . target/images/references && POSTGRES_IMAGE=$$postgres MONITORING_IMAGE=$$monitoring $(cargo) test --locked --test e2e --
 
 e2e: install
+	$(call step,helm test,. setup/cluster-env.sh && helm test howdah --namespace howdah-system --timeout 2m,the lines above name the pod that failed)
 	$(call step,end to end,. setup/cluster-env.sh && setup/chart-check.sh --server && $(e2e) --test-threads 3,each failed test names itself above)
 
 e2e-faults: install ## Five real faults of a database, each found and named (a quarter of an hour; leave the machine alone)

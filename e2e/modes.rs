@@ -17,6 +17,9 @@ const WHOLE: u64 = 240;
 #[tokio::test]
 async fn recommend_restores_the_baseline_and_others_wait() {
     let database = Database::start("recommend").await;
+    // The database runs already; from here on only pods of the strictest Pod Security Standard are admitted.
+    let restricted = "pod-security.kubernetes.io/enforce=restricted";
+    kubectl(&["label", "namespace", &database.namespace, restricted, "--overwrite"]).await;
     let (settings, pod) = (database.settings().await, database.pod().await);
 
     database.create(&sleeping("first")).await.unwrap();

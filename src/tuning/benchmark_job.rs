@@ -214,3 +214,60 @@ pub fn request(facts: &Facts, trial: &TuningTrial) -> Result<BenchmarkRequest, S
         cpu_millis: resources.map(|r| r.cpu_millis),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The pod of a Job with every volume that there can be.
+    fn pod() -> Value {
+        let recorded = include_str!("../../tests/golden/heuristic-begins.facts.json");
+        let mut facts: Facts = serde_json::from_str(recorded).unwrap();
+        let pgbench = json!({
+            "scripts": [{"configMapKeyRef": {"name": "load", "key": "a.sql"}, "weight": 1}],
+            "initScript": {"name": "load", "key": "init.sql"}
+        });
+        facts.tuning.spec.workload.pgbench = serde_json::from_value(pgbench).unwrap();
+        let job = job(&facts, &facts.trials[0]).unwrap();
+        serde_json::to_value(job.spec.unwrap().template.spec.unwrap()).unwrap()
+    }
+
+    /// Every control of the Pod Security Standard `restricted`, and of `baseline` below it.
+    #[test]
+    fn the_pod_is_restricted() {
+        let pod = pod();
+        let absent = |object: &Value, fields: &[&str]| {
+            for field in fields {
+                assert!(object.get(field).is_none(), "{field} is set in {object:#}");
+            }
+        };
+        absent(&pod, &["hostNetwork", "hostPID", "hostIPC", "hostUsers", "initContainers", "ephemeralContainers"]);
+        let whole = &pod["securityContext"];
+        assert_eq!(
+            (&whole["runAsNonRoot"], &whole["seccompProfile"]["type"]),
+            (&json!(true), &json!("RuntimeDefault"))
+        );
+        assert!(whole["runAsUser"].as_i64().unwrap() > 0);
+        absent(whole, &["sysctls", "seLinuxOptions", "windowsOptions", "appArmorProfile"]);
+
+        let containers = pod["containers"].as_array().unwrap();
+        assert_eq!(containers.len(), 1);
+        absent(&containers[0], &["ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe"]);
+        let own = &containers[0]["securityContext"];
+        assert_eq!(
+            (&own["allowPrivilegeEscalation"], &own["capabilities"]),
+            (&json!(false), &json!({"drop": ["ALL"]}))
+        );
+        absent(own, &["privileged", "procMount", "runAsUser", "runAsNonRoot", "seccompProfile", "seLinuxOptions"]);
+
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert_eq!(volumes.len(), 4);
+        for volume in volumes {
+            let kinds: Vec<&String> = volume.as_object().unwrap().keys().filter(|key| *key != "name").collect();
+            assert_eq!(kinds.len(), 1);
+            assert!(["configMap", "emptyDir", "secret"].contains(&kinds[0].as_str()), "{volume}");
+        }
+    }
+}
