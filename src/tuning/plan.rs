@@ -242,3 +242,80 @@ impl Plan<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::decimal::Decimal;
+    use crate::tuning::crd::{Durability, RestartPolicy};
+    use crate::tuning::space::tests::{resources, settings};
+
+    fn spec() -> PostgresTuningSpec {
+        let spec = json!({"instanceRef": {"name": "shop"}, "workload": {"pgbench": {}}});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn plan(spec: &PostgresTuningSpec, records: Vec<Record>) -> Plan<'_> {
+        let (settings, resources) = (settings(), resources());
+        let space = Space::build(&spec.knobs, RestartPolicy::Never, Durability::Strict, &settings, &resources).unwrap();
+        let (baseline, formulas) = (space.baseline(), Parameters::new());
+        Plan { spec, space, settings, resources, formulas, baseline, records, elapsed_seconds: 0 }
+    }
+
+    /// A trial whose point is a tenth of its number, and whose state vector its number.
+    fn record(number: i32, kind: TrialKind, outcome: Outcome) -> Record {
+        let point = vec![f64::from(number) / 10.0];
+        Record { number, kind, arm: None, point, parameters: Parameters::new(), outcome }
+    }
+
+    fn measured(number: i32, kind: TrialKind, tps: f64) -> Record {
+        let measurement = Measurement {
+            tps: Decimal(tps),
+            latency_p95_ms: Decimal(1.0),
+            state: vec![Decimal(f64::from(number))],
+            ..Measurement::default()
+        };
+        record(number, kind, Outcome::Measured(Box::new(measurement)))
+    }
+
+    #[test]
+    fn an_observation_has_the_state_before_its_trial_and_what_the_trial_showed() {
+        let spec = spec();
+        let plan = plan(
+            &spec,
+            vec![
+                measured(1, TrialKind::Baseline, 100.0),
+                measured(2, TrialKind::Heuristic, 110.0),
+                record(3, TrialKind::Explore, Outcome::Failed),
+                record(4, TrialKind::Explore, Outcome::Interrupted),
+                measured(5, TrialKind::Policy, 120.0),
+                measured(6, TrialKind::Verify, 200.0),
+            ],
+        );
+        let observations = plan.observations();
+        let seen: Vec<_> = observations.iter().map(|o| (o.point[0], o.state[0], o.next_state[0], o.feasible)).collect();
+        // What failed leaves the state as it was; what was interrupted, or verifies, teaches nothing.
+        assert_eq!(seen, [(0.1, 1.0, 1.0, true), (0.2, 1.0, 2.0, true), (0.3, 2.0, 2.0, false), (0.5, 2.0, 5.0, true)]);
+        let near = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-9, "{value} is not {expected}");
+        let expected = [(0.0, 100_f64.ln()), (1.1_f64.ln(), 110_f64.ln()), (-0.5, 0.0), (1.2_f64.ln(), 120_f64.ln())];
+        for (observation, (reward, level)) in observations.iter().zip(expected) {
+            near(observation.reward, reward);
+            near(observation.level, level);
+        }
+        // The next trial is chosen in the state that the last one left, whatever it was for.
+        let request = plan.request(TrialKind::Policy, None);
+        assert_eq!((request.state, request.number, request.exploration_index), (vec![6.0], 7, 1));
+    }
+
+    #[test]
+    fn before_the_first_measurement_the_state_is_that_of_the_first() {
+        let spec = spec();
+        let failed = record(1, TrialKind::Baseline, Outcome::Failed);
+        assert_eq!(plan(&spec, vec![failed.clone()]).observations()[0].state, Vec::<f64>::new());
+        let observations = plan(&spec, vec![failed, measured(2, TrialKind::Baseline, 100.0)]).observations();
+        let seen: Vec<_> = observations.iter().map(|o| (o.state[0], o.next_state[0])).collect();
+        assert_eq!(seen, [(2.0, 2.0), (2.0, 2.0)]);
+    }
+}

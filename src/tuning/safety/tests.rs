@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::postgres::setting::VarType;
 use crate::tuning::crd::{Durability, KnobSelection, Profile};
 use crate::tuning::knobs::{CATALOGUE, GIB};
 use crate::tuning::space::Space;
@@ -127,8 +128,66 @@ fn proposal() -> impl Strategy<Value = Parameters> {
     )
 }
 
+/// Beginnings and ends of names that `docs/safety.md` promises never to tune.
+const DENIED: [(&str, &str); 13] = [
+    ("archive_", ""),
+    ("primary_", ""),
+    ("recovery_", ""),
+    ("ssl", ""),
+    ("log_", ""),
+    ("enable_", ""),
+    ("unix_socket_", ""),
+    ("", "_timeout"),
+    ("", "_file"),
+    ("", "_directory"),
+    ("", "_preload_libraries"),
+    ("autovacuum_", "freeze_max_age"),
+    ("vacuum_", "_failsafe_age"),
+];
+
+/// Names of settings, real or not, in whatever letters.
+fn name() -> impl Strategy<Value = String> {
+    let real =
+        ["fsync", "full_page_writes", "autovacuum", "wal_level", "max_connections", "port", "work_mem ", "FSYNC"];
+    let knobs: Vec<&str> = CATALOGUE.iter().map(|knob| knob.name).collect();
+    prop_oneof![
+        "[a-zA-Z_.]{1,24}",
+        prop::sample::select(real.to_vec()).prop_map(str::to_owned),
+        prop::sample::select(knobs).prop_map(str::to_owned),
+        (prop::sample::select(DENIED.to_vec()), "[a-z_]{0,12}")
+            .prop_map(|((head, tail), rest)| format!("{head}{rest}{tail}")),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
+    /// Though the server has the setting, and the user asks for it.
+    #[test]
+    fn whatever_its_name_nothing_but_a_knob_is_ever_set(names in prop::collection::btree_set(name(), 1..12)) {
+        let mut settings = settings();
+        for name in &names {
+            let setting = Setting { name: name.clone(), value: "on".into(), vartype: VarType::Bool, context: Context::Sighup, ..Setting::default() };
+            settings.entry(name.clone()).or_insert(setting);
+        }
+        let (resources, safety) = (resources(), Safety::default());
+        let kernel = Kernel { settings: &settings, resources: &resources, safety: &safety, restart: RestartPolicy::Always };
+        let proposal: Parameters = names.iter().map(|name| (name.clone(), "off".to_owned())).collect();
+        let may_be_set = |name: &String| knobs::knob(name).is_some() && name != "synchronous_commit";
+        for name in project(&proposal, &kernel).parameters.keys() {
+            prop_assert!(may_be_set(name) || name == MIN_WAL_SIZE, "{name} is set");
+        }
+        let selection = KnobSelection { include: names.iter().cloned().collect(), ..KnobSelection::default() };
+        let space = Space::build(&selection, RestartPolicy::Always, Durability::Strict, &settings, &resources);
+        prop_assert!(space.is_err() || names.iter().all(may_be_set), "{names:?} can be searched");
+    }
+
+    #[test]
+    fn a_name_of_a_denied_kind_is_denied((head, tail) in prop::sample::select(DENIED.to_vec()), rest in "[a-z_]{0,12}") {
+        let name = format!("{head}{rest}{tail}");
+        let denied = knobs::denied(&name, Durability::AllowAsynchronousCommit).is_some();
+        prop_assert!(denied || knobs::knob(&name).is_some(), "{name} is not denied");
+    }
+
     #[test]
     fn a_projection_is_safe_and_stays(
         proposal in proposal(),
