@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::crd::{AnomalyDetectorSpec, FeatureKind, Features};
+use kube::ResourceExt;
+
+use super::RETRAIN_ANNOTATION;
+use super::crd::{AnomalyDetector, AnomalyDetectorSpec, FeatureKind, Features, ModelStatus};
 use super::matrix::Kind;
 use super::packs::{self, Join, Shipped};
 use crate::control::training::short_hash;
@@ -88,11 +91,35 @@ pub fn together(watched: &[Watched]) -> String {
     }
 }
 
-/// Hash of what a model is trained for: another hash needs another model.
-pub fn spec_hash(spec: &AnomalyDetectorSpec) -> String {
-    let AnomalyDetectorSpec { prometheus, features, step, model, detection, .. } = spec;
-    let trained_for = serde_json::json!([prometheus.selector, features, step, model, detection]);
-    short_hash(&trained_for.to_string())
+/// Hash of what a model is trained for, by the specification and the annotation that asks for another training: another
+/// hash needs another model.
+pub fn spec_hash(detector: &AnomalyDetector) -> String {
+    let AnomalyDetectorSpec { prometheus, features, step, model, detection, .. } = &detector.spec;
+    let mut trained_for = vec![
+        serde_json::json!(prometheus.selector),
+        serde_json::json!(features),
+        serde_json::json!(step),
+        serde_json::json!(model),
+        serde_json::json!(detection),
+    ];
+    trained_for.extend(detector.annotations().get(RETRAIN_ANNOTATION).map(|text| serde_json::json!(text)));
+    short_hash(&serde_json::Value::from(trained_for).to_string())
+}
+
+/// Hash of what the rows are: their features, the queries of these, and the seconds between two rows.
+pub fn data_hash(watched: &[Watched], step: i64) -> String {
+    let one = |Watched { name, kind, expression }: &Watched| serde_json::json!([name, kind, expression]);
+    short_hash(&serde_json::json!([watched.iter().map(one).collect::<Vec<_>>(), step]).to_string())
+}
+
+/// Whether a model learnt from such rows as the specification gives now. Rows of other queries (another instance's, say)
+/// under the same names would be nothing but unusual to it.
+pub fn learnt_from(model: &ModelStatus, detector: &AnomalyDetector, watched: &[Watched], step: i64) -> bool {
+    match &model.data_hash {
+        Some(hash) => *hash == data_hash(watched, step),
+        // Of a model that was trained before this was recorded, the whole is known.
+        None => model.spec_hash == spec_hash(detector),
+    }
 }
 
 /// `instance="shop",job="x"`, with what PromQL reserves escaped.
@@ -179,6 +206,33 @@ mod tests {
 
     #[test]
     fn packs_join_as_alternatives_and_extras_stand_alone() {
+    #[test]
+    fn other_queries_or_another_step_are_other_rows_whatever_the_names() {
+        let of = |features: &Features, labels: &BTreeMap<String, String>, step| {
+            data_hash(&watched(features, labels, step).unwrap(), step)
+        };
+        let features = Features { extra: vec![extra("open_orders")], ..Features::default() };
+        let mut query = features.clone();
+        query.extra[0].query = "sum(orders_open{shop=\"b\"})".into();
+        let hashes = [
+            of(&features, &BTreeMap::new(), 15),
+            of(&features, &selector(), 15),
+            of(&query, &BTreeMap::new(), 15),
+            of(&features, &BTreeMap::new(), 30),
+        ];
+        let different: std::collections::BTreeSet<&String> = hashes.iter().collect();
+        assert_eq!((different.len(), &of(&features, &BTreeMap::new(), 15)), (4, &hashes[0]));
+    }
+
+    #[test]
+    fn each_pack_tells_when_it_was_scraped() {
+        let asked = scrapes(&Features::default(), &selector());
+        let expressions: Vec<&str> = asked.iter().map(|scrape| scrape.expression.as_str()).collect();
+        let (database, node) =
+            (r#"pg_stat_database_numbackends{instance="sh\"op"}"#, r#"node_load1{instance="sh\"op"}"#);
+        assert_eq!(expressions, [format!("max(timestamp({database}))"), format!("max(timestamp({node}))")]);
+    }
+
         let packs = vec![Pack::PostgresExporter, Pack::CloudNativePg];
         let features = Features { packs, extra: vec![extra("open_orders")], exclude: vec!["fsync".into()] };
         let found = watched(&features, &BTreeMap::new(), 15).unwrap();

@@ -103,6 +103,8 @@ pub fn home_rules() -> Vec<Rule> {
 /// separated by `;`.
 pub const CAUSE_ANNOTATION: &str = "howdah.dev/cause";
 /// The label of a training's Job that names its detector's uid.
+/// The annotation whose change begins a training.
+pub const RETRAIN_ANNOTATION: &str = "howdah.dev/retrain";
 pub const DETECTOR_LABEL: &str = "howdah.dev/detector-uid";
 /// The finalizer that removes the models.
 pub const FINALIZER: &str = "howdah.dev/remove-models";

@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use super::alarm;
 use super::crd::{AnomalyDetector, ModelStatus, State};
 use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
-use super::features::{Watched, metrics, watched};
+use super::features::{Watched, learnt_from, metrics, watched};
 use super::fetch;
 use super::fetch::beside::Beside;
 use super::model::Model;
@@ -123,6 +123,12 @@ impl Surroundings {
         prometheus: &Prometheus,
         watched: &[Watched],
         (now, server_ms): (i64, i64),
+        if !learnt_from(model, detector, &watched, step) {
+            let message = "the model learnt from other rows than prometheus.selector, features and step give now: \
+                           nothing is scored until a new one is trained";
+            let unusable = Trouble::new(Reason::ModelUnusable, message);
+            return Ok((history(&prometheus, &watched, detector, server_ms).await?, Some(Err(unusable))));
+        }
     ) -> Result<(Data, Scoring), Trouble> {
         let uid = detector.uid().unwrap_or_default();
         let step_ms = duration::seconds(&detector.spec.step).max(1) * 1000;
@@ -134,7 +140,7 @@ impl Surroundings {
             (kept.watching.take(), kept.beside.clone())
         };
         let near = |watching: &Watching| {
-            watching.is(&model.name, &signatures)
+            watching.is(&model.name, &signatures, &metrics(watched))
                 && watching.last().is_some_and(|last| newest - last <= LONGEST_PAUSE_MS && newest >= last)
         };
         let (mut watching, from) = match kept.filter(near) {

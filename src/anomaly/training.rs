@@ -33,6 +33,9 @@ pub struct TrainedModel {
     pub trained_at: Time,
     /// Hash of the specification that it was trained for.
     pub spec_hash: String,
+    /// Hash of the queries that its rows came from, and of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_hash: Option<String>,
     /// Rows that it learnt from.
     pub rows: i64,
     /// Rows that were left out.
@@ -65,6 +68,7 @@ impl TrainedModel {
         let Self {
             trained_at,
             spec_hash,
+            data_hash,
             rows,
             rows_left_out,
             features,
@@ -78,6 +82,7 @@ impl TrainedModel {
             name: name.to_owned(),
             trained_at,
             spec_hash,
+            data_hash,
             rows,
             rows_left_out,
             features,

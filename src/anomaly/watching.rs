@@ -8,6 +8,7 @@ use super::answer::Rows;
 use super::crd::AnomalyDetectorStatus;
 use super::facts::Scoring;
 use super::incident::{ChangeEvent, Incident, Recorder};
+use super::matrix::Kind;
 use super::model::Model;
 use super::score::{Scored, Scorer, SkipReason};
 use super::signature::Signature;
@@ -57,9 +58,9 @@ impl Watching {
         Self { model, signatures, scorer, recorder, trusted_from, last: None, last_values, newest: None, judged: None }
     }
 
-    /// It is this model with these signatures.
-    pub fn is(&self, model: &str, signatures: &[Signature]) -> bool {
-        self.model == model && self.signatures == signatures
+    /// It is this model with these signatures, and knows rows of these metrics.
+    pub fn is(&self, model: &str, signatures: &[Signature], metrics: &[(String, Kind)]) -> bool {
+        self.model == model && self.signatures == signatures && self.model().check(metrics).is_ok()
     }
 
     /// The newest row, in milliseconds since 1970.

@@ -292,6 +292,17 @@ async fn a_damaged_model_is_trained_anew_and_a_secret_that_is_missing_is_told() 
     restarted.cluster.set_spec(spec);
     restarted.look().await;
     let told = restarted.condition("DataAvailable");
+    // Rows of another instance are no business of this model.
+    spec["prometheus"]["selector"] = json!({"instance": "other"});
+    operator.cluster.set_spec(spec.clone());
+    operator.look().await;
+    let told = operator.condition("Scoring");
+    assert!(told.starts_with("False ModelUnusable") && told.contains("prometheus.selector"), "{told}");
+    spec["prometheus"]["selector"] = json!({"instance": "shop"});
+    operator.cluster.set_spec(spec.clone());
+    operator.look().await;
+    assert!(operator.condition("Scoring").starts_with("True"), "{}", operator.condition("Scoring"));
+
     assert!(told.starts_with("False SecretMissing") && told.contains("Secret shop/absent does not exist"), "{told}");
     // That nothing is seen any more is no sign of health.
     assert_eq!(restarted.detector().status.unwrap().state, Some(State::Anomalous));

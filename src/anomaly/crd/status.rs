@@ -117,6 +117,9 @@ pub struct ModelStatus {
     /// Rows that it learnt from.
     pub rows: i64,
     /// Rows that were left out: missing data, excluded times, incidents, trials, the worst percent.
+    /// Hash of the queries that its rows came from, and of the step: rows of others are not scored by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_hash: Option<String>,
     pub rows_left_out: i64,
     /// Features that it scores.
     pub features: i32,

@@ -35,7 +35,7 @@ pub(super) fn running(status: &AnomalyDetectorStatus) -> Option<&TrainingStatus>
 
 /// Follows the training that is under way, or begins the one that is due.
 pub(super) fn proceed(facts: &Facts, status: &mut AnomalyDetectorStatus) -> Trained {
-    let spec_hash = spec_hash(&facts.detector.spec);
+    let spec_hash = spec_hash(&facts.detector);
     let model = status.model.as_ref().filter(|model| model.spec_hash == spec_hash && !unusable(facts));
     let course = Course {
         now: &facts.now,
@@ -49,7 +49,7 @@ pub(super) fn proceed(facts: &Facts, status: &mut AnomalyDetectorStatus) -> Trai
     match course.turn() {
         Turn::Idle => Trained::default(),
         Turn::Due(due) => {
-            let early = too_early(facts, status.model.as_ref());
+            let early = too_early(facts, status.model.as_ref().filter(|_| !unusable(facts)));
             if let Some(trouble) = early.or_else(|| facts.trainer.as_ref().err().cloned()) {
                 return Trained::blocked(trouble);
             }
@@ -140,7 +140,7 @@ fn too_early(facts: &Facts, model: Option<&ModelStatus>) -> Option<Trouble> {
             );
             Some(Trouble::new(Reason::TooLittleHistory, message))
         }
-        // Without a model the history is looked for with every look.
+        // Without a model that can be used the history is looked for with every look.
         None if model.is_none() => Some(Trouble::new(Reason::NoSeries, Reason::NoSeries.sentence())),
         _ => None,
     }

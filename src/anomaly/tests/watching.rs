@@ -26,8 +26,20 @@ fn batch(rows: &[(i64, Vec<f64>)]) -> Rows {
     Rows {
         times: rows.iter().map(|(time, _)| *time).collect(),
         columns: (0..NAMES.len()).map(|column| rows.iter().map(|(_, row)| row[column]).collect()).collect(),
-        not_finite: 0,
+        ..Rows::default()
     }
+}
+
+#[test]
+fn rows_of_other_metrics_are_none_of_its() {
+    let (model, _) = rows();
+    let watching = watching(&model, 0);
+    assert!(watching.is("m", &[], &names()) && !watching.is("n", &[], &names()));
+    let mut other = names();
+    other.pop();
+    assert!(!watching.is("m", &[], &other));
+    other.push(("seq_scan".to_owned(), Kind::Gauge));
+    assert!(!watching.is("m", &[], &other));
 }
 
 fn watching(model: &Arc<Model>, trusted_from: i64) -> Watching {

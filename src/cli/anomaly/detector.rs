@@ -15,7 +15,7 @@ use crate::anomaly::answer::Rows;
 use crate::anomaly::coincidence;
 use crate::anomaly::crd::{AnomalyDetector, AnomalyDetectorSpec, Backtest, ModelRow, ModelType};
 use crate::anomaly::facts::{SETTLE_MS, Trouble};
-use crate::anomaly::features::{Watched, kind, spec_hash, watched};
+use crate::anomaly::features::{Watched, data_hash, kind, scrapes, spec_hash, watched};
 use crate::anomaly::fetch::beside::trials;
 use crate::anomaly::matrix::{Column, Matrix};
 use crate::anomaly::model_path;
@@ -117,7 +117,14 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let from = from.div_euclid(step * 1000) * step * 1000;
     let rows = fetch::rows(&prometheus, &features, (from, to), step).await?.dense();
     println!("{} rows of {} features are read", rows.times.len(), features.len());
-    let exclude = excluded(&client, &detector, now).await.map_err(broken)?;
+    let trials = match &spec.instance_ref {
+        Some(instance) => {
+            trials(&client, &namespace, &instance.name).await.context("the tunings' trials can't be read")
+        }
+        None => Ok(Vec::new()),
+    };
+    let exclude = excluded(&detector, &trials.map_err(broken)?, now);
+    let data_hash = data_hash(&features, step);
     let matrix = matrix(rows, &features, step * 1000)?;
 
     let options = options(spec, exclude);
@@ -134,7 +141,7 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let path = model_path(&namespace, &detector.uid().unwrap_or_default(), Some(&arguments.model_name));
     store.put(&path, bytes).await.map_err(|error| kept(&error))?;
     telling.abort();
-    Ok(told(spec_hash(spec), &summary))
+    Ok(told(spec_hash(&detector), data_hash, &summary))
 }
 
 fn kept(error: &crate::world::store::StoreError) -> Trouble {
@@ -214,7 +221,7 @@ fn untrained(error: &TrainError) -> Trouble {
     Trouble::new(reason, error.to_string())
 }
 
-fn told(spec_hash: String, summary: &Summary) -> TrainedModel {
+fn told(spec_hash: String, data_hash: String, summary: &Summary) -> TrainedModel {
     let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let outcome = &summary.outcome;
@@ -230,6 +237,7 @@ fn told(spec_hash: String, summary: &Summary) -> TrainedModel {
         spec_hash,
         rows: whole(summary.rows_used),
         rows_left_out: whole(summary.rows_excluded + summary.rows_skipped + summary.rows_trimmed),
+        data_hash: Some(data_hash),
         features: number(summary.metrics_used.len()),
         loss: Decimal::rounded(outcome.loss),
         threshold: Decimal::rounded(outcome.threshold.score),

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use crate::anomaly::crd::{AnomalyDetector, IncidentStatus};
 use crate::anomaly::drawing;
 use crate::anomaly::facts::SETTLE_MS;
-use crate::anomaly::features::{metrics, watched};
+use crate::anomaly::features::{learnt_from, metrics, scrapes, watched};
 use crate::anomaly::fetch;
 use crate::anomaly::incident::{Incident, Recorder};
 use crate::anomaly::model::Model;
@@ -57,6 +57,11 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     let bytes = store.get(&path).await?.with_context(|| format!("the model store has nothing at {path}"))?;
     let mut scorer = Scorer::new(Arc::new(Model::load(&bytes)?));
 
+    let other =
+        "its specification gives other rows by now than its model learnt from: wait until the new one is trained";
+    ensure!(learnt_from(model, &detector, &features, step), "{}: {other}", arguments.detector);
+    let bytes = store.get(&path).await?.with_context(|| format!("the model store has nothing at {path}"))?;
+    let mut scorer = Scorer::new(Arc::new(Model::load(&bytes)?));
     let spec = &detector.spec;
     let step = duration::seconds(&spec.step).max(1);
     let features = watched(&spec.features, &spec.prometheus.selector, step).map_err(anyhow::Error::msg)?;

@@ -160,3 +160,6 @@ fn schedules_are_read_as_cron_in_utc() {
     assert_eq!(next("*/30 * * * 1-5", "2026-03-06T23:45:00Z"), at("2026-03-09T00:00:00Z"));
     assert!(next_due("0 3 * *", at("2026-03-02T00:00:00Z")).unwrap_err().contains("0 3 * * *"));
 }
+    // Without any history there is nothing to learn from.
+    look(&mut facts);
+    assert_eq!((facts.status().training, condition(&facts, "Trained").as_str()), (None, "False NoSeries"));

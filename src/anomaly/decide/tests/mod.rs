@@ -80,7 +80,8 @@ fn healthy(spec: Value) -> Facts {
 fn trained(facts: &Facts, alarms: i32, days: f64) -> TrainedModel {
     TrainedModel {
         trained_at: time(NOON - 3_600_000),
-        spec_hash: spec_hash(&facts.detector.spec),
+        spec_hash: spec_hash(&facts.detector),
+        data_hash: None,
         rows: 11_520,
         rows_left_out: 120,
         features: 41,
