@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use howdah::anomaly::answer::Rows;
 use howdah::anomaly::crd::{ExtraFeature, FeatureKind, Features, Pack};
 use howdah::anomaly::facts::Trouble;
-use howdah::anomaly::features::{Watched, watched};
+use howdah::anomaly::features::{Watched, scrapes, watched};
 use howdah::anomaly::fetch;
 use howdah::anomaly::reason::Reason;
 use howdah::world::http::{Access, Credentials};
 use howdah::world::prometheus::{Prometheus, PrometheusError};
+use k8s_openapi::jiff::Timestamp;
 use server::Server;
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -98,8 +99,35 @@ impl Stack {
         stack
     }
 
-    fn start(configuration: &str, arguments: &[String], mut processes: Vec<Running>, database: Option<Server>) -> Self {
-        let directory = tempfile::Builder::new().prefix("howdah-prometheus-").tempdir().unwrap();
+    /// A server that scrapes nothing and whose storage holds these metrics.
+    async fn with_history(metrics: &str) -> Self {
+        let directory = Self::directory();
+        let file = directory.path().join("metrics");
+        fs::write(&file, metrics).unwrap();
+        let import = ["tsdb", "create-blocks-from", "openmetrics"];
+        let output =
+            Command::new("promtool").args(import).args([file, directory.path().join("data")]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let stack = Self::start_in(directory, "", &[], vec![], None);
+        stack.until("vector(1)").await;
+        stack
+    }
+
+    fn start(configuration: &str, arguments: &[String], processes: Vec<Running>, database: Option<Server>) -> Self {
+        Self::start_in(Self::directory(), configuration, arguments, processes, database)
+    }
+
+    fn directory() -> TempDir {
+        tempfile::Builder::new().prefix("howdah-prometheus-").tempdir().unwrap()
+    }
+
+    fn start_in(
+        directory: TempDir,
+        configuration: &str,
+        arguments: &[String],
+        mut processes: Vec<Running>,
+        database: Option<Server>,
+    ) -> Self {
         let port = free_port();
         let file = directory.path().join("prometheus.yml");
         fs::write(&file, format!("global: {{scrape_interval: 1s}}\n{configuration}\n")).unwrap();
@@ -137,7 +165,8 @@ impl Stack {
     async fn rows(&self, features: &[Watched], seconds: i64) -> Result<Rows, Trouble> {
         let prometheus = self.open();
         let to = prometheus.now().await.unwrap() / 1000 * 1000;
-        fetch::rows(&prometheus, features, (to - seconds * 1000, to), 1).await
+        let rows = fetch::rows(&prometheus, features, &[], (to - seconds * 1000, to), 1).await?;
+        rows.single_now().map_err(fetch::ambiguous)
     }
 }
 
@@ -196,6 +225,36 @@ async fn the_packs_are_read_from_the_real_exporters() {
     assert!(rejected.message.starts_with("the query of feature broken: "), "{}", rejected.message);
     let infinite = stack.rows(&plain(&extra("infinite", "sum(up) / 0")), 3).await.unwrap();
     assert!(infinite.not_finite >= 3, "{}", infinite.not_finite);
+}
+
+#[tokio::test]
+async fn rows_of_a_time_in_which_nobody_scraped_are_missing() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // A sample every 15 seconds, but for two minutes in which Prometheus was down: nothing marks the series as stale.
+    let now = Timestamp::now().as_second() / 15 * 15;
+    let (last, next) = (now - 900, now - 780);
+    let times = || (now - 2400..=now).step_by(15).filter(move |time| *time <= last || *time >= next);
+    let mut metrics = String::new();
+    for name in ["pg_stat_database_numbackends", "pg_stat_database_xact_commit"] {
+        for time in times() {
+            metrics += &format!("{name}{{instance=\"shop\"}} {} {time}\n", time - now + 10_000);
+        }
+    }
+    let stack = Stack::with_history(&(metrics + "# EOF\n")).await;
+    let (features, labels) = (extra("beside", "vector(1)"), [("instance".to_owned(), "shop".to_owned())].into());
+    let (watched, scrapes) = (watched(&features, &labels, 15).unwrap(), scrapes(&features, &labels));
+    let commits = watched.iter().position(|feature| feature.name == "xact_commit").unwrap();
+    let prometheus = stack.open();
+    let missing = async |scrapes: &[Watched], from: i64| -> Vec<i64> {
+        let rows = fetch::rows(&prometheus, &watched, scrapes, (from * 1000, (now - 600) * 1000), 15).await.unwrap();
+        let missing = |(row, time): (usize, &i64)| rows.columns[commits][row].is_nan().then_some(time / 1000);
+        rows.times.iter().enumerate().filter_map(missing).collect()
+    };
+    let gap: Vec<i64> = (last + 15..=next).step_by(15).collect();
+    assert_eq!(missing(&scrapes, now - 1800).await, gap);
+    assert_eq!(missing(&[], now - 1800).await, [0i64; 0], "Prometheus repeats the last sample");
+    // A look that begins with the first sample after it knows what came before.
+    assert_eq!(missing(&scrapes, next).await, [next]);
 }
 
 #[tokio::test]

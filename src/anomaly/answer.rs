@@ -1,6 +1,6 @@
 //! From Prometheus's series to rows: one column for each feature, a row for each step, NaN where there is no value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::features::{LABEL, Watched};
 
@@ -27,22 +27,23 @@ pub struct Rows {
     pub columns: Vec<Vec<f64>>,
     /// Values that were NaN or infinite, which count as missing.
     pub not_finite: u64,
+    /// Times of rows in which a feature has several values, which count as missing.
+    pub doubled: BTreeSet<i64>,
+    /// The last of those features, and its series.
+    pub duplicate: Option<Duplicate>,
 }
 
 /// A series: its labels, and times in milliseconds with values.
 pub type Labelled<'a> = (&'a BTreeMap<String, String>, &'a [(i64, f64)]);
 
 /// Arranges series into the rows from `from` to `to`, both included, every `step`; all in milliseconds. Series of one
-/// feature that follow one another (a pod that was replaced) make one column.
-///
-/// # Errors
-/// [`Duplicate`] when two series of a feature have a value at the same time.
+/// feature that follow one another (a pod that was replaced) make one column; where they overlap there is no value.
 pub fn rows<'a>(
     watched: &[Watched],
     series: impl IntoIterator<Item = Labelled<'a>>,
     (from, to): (i64, i64),
     step: i64,
-) -> Result<Rows, Duplicate> {
+) -> Rows {
     let count = usize::try_from((to - from) / step + 1).unwrap_or(0);
     let mut columns = vec![vec![f64::NAN; count]; watched.len()];
     // Which series gave a value, to tell a series that was replaced from two at once.
@@ -50,6 +51,8 @@ pub fn rows<'a>(
     let mut names: Vec<&BTreeMap<String, String>> = Vec::new();
     let index: BTreeMap<&str, usize> = watched.iter().enumerate().map(|(i, w)| (w.name.as_str(), i)).collect();
     let mut not_finite = 0;
+    let mut doubled = BTreeSet::new();
+    let mut duplicate = None;
     for (labels, samples) in series {
         let Some(&column) = labels.get(LABEL).and_then(|name| index.get(name.as_str())) else { continue };
         let giver = names.len();
@@ -60,11 +63,12 @@ pub fn rows<'a>(
                 continue;
             };
             if let Some(other) = givers[column][row].replace(giver) {
-                return Err(Duplicate {
-                    feature: watched[column].name.clone(),
-                    first: shown(names[other]),
-                    second: shown(labels),
-                });
+                columns[column][row] = f64::NAN;
+                doubled.insert(*time);
+                if doubled.last() == Some(time) {
+                    duplicate = Some((column, other, giver));
+                }
+                continue;
             }
             if value.is_finite() {
                 columns[column][row] = *value;
@@ -73,7 +77,13 @@ pub fn rows<'a>(
             }
         }
     }
-    Ok(Rows { times: (0..count as i64).map(|row| from + row * step).collect(), columns, not_finite })
+    let duplicate = duplicate.map(|(column, first, second): (usize, usize, usize)| Duplicate {
+        feature: watched[column].name.clone(),
+        first: shown(names[first]),
+        second: shown(names[second]),
+    });
+    let times = (0..count as i64).map(|row| from + row * step).collect();
+    Rows { times, columns, not_finite, doubled, duplicate }
 }
 
 impl Rows {
@@ -83,11 +93,50 @@ impl Rows {
         self.columns.iter().enumerate().filter_map(empty)
     }
 
+    /// The same, unless a feature of the newest row has several values: what was so for a moment is over.
+    ///
+    /// # Errors
+    /// The feature and its series.
+    pub fn single_now(self) -> Result<Self, Duplicate> {
+        let now = self.times.last().is_some_and(|newest| self.doubled.contains(newest));
+        self.unless(now)
+    }
+
+    /// The same, unless in most rows that have a value a feature has several.
+    ///
+    /// # Errors
+    /// The feature and its series.
+    pub fn mostly_single(self) -> Result<Self, Duplicate> {
+        let has = |(row, time): &(usize, &i64)| self.has_value(*row) || self.doubled.contains(*time);
+        let rows = self.times.iter().enumerate().filter(has).count();
+        let most = 2 * self.doubled.len() > rows;
+        self.unless(most)
+    }
+
+    fn unless(self, ambiguous: bool) -> Result<Self, Duplicate> {
+        match &self.duplicate {
+            Some(duplicate) if ambiguous => Err(duplicate.clone()),
+            _ => Ok(self),
+        }
+    }
+
+    /// Takes the values out of the rows of these times.
+    #[must_use]
+    pub fn without(mut self, times: &BTreeSet<i64>) -> Self {
+        for (row, _) in self.times.iter().enumerate().filter(|(_, time)| times.contains(time)) {
+            self.columns.iter_mut().for_each(|column| column[row] = f64::NAN);
+        }
+        self
+    }
+
+    fn has_value(&self, row: usize) -> bool {
+        self.columns.iter().any(|column| !column[row].is_nan())
+    }
+
     /// Without the rows that have no value at all: before the history began, or while nobody scraped. They say nothing of
     /// how often a feature is missing.
     pub fn dense(mut self) -> Self {
-        let kept: Vec<usize> =
-            (0..self.times.len()).filter(|row| self.columns.iter().any(|column| !column[*row].is_nan())).collect();
+        let kept: Vec<usize> = (0..self.times.len()).filter(|row| self.has_value(*row)).collect();
         self.times = kept.iter().map(|row| self.times[*row]).collect();
         for column in &mut self.columns {
             *column = kept.iter().map(|row| column[*row]).collect();
@@ -97,8 +146,7 @@ impl Rows {
 
     /// The first row with any value: where the history begins.
     pub fn begin(&self) -> Option<i64> {
-        let first = |row: &usize| self.columns.iter().any(|column| !column[*row].is_nan());
-        (0..self.times.len()).find(first).map(|row| self.times[row])
+        (0..self.times.len()).find(|row| self.has_value(*row)).map(|row| self.times[row])
     }
 }
 
@@ -126,24 +174,34 @@ mod tests {
     #[test]
     fn a_gap_and_what_is_not_finite_are_missing() {
         let (a, samples) = (labels("a", "x"), [(0, 1.0), (10, f64::NAN), (20, f64::INFINITY), (40, 5.0)]);
-        let rows = rows(&watched(&["a", "b"]), [(&a, samples.as_slice())], (0, 40), 10).unwrap();
+        let rows = rows(&watched(&["a", "b"]), [(&a, samples.as_slice())], (0, 40), 10);
         assert_eq!(rows.times, [0, 10, 20, 30, 40]);
         assert_eq!(rows.columns[0].iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [false, true, true, true, false]);
         assert_eq!((rows.not_finite, rows.empty().collect::<Vec<_>>(), rows.begin()), (2, vec![1], Some(0)));
+        let without = rows.clone().without(&[40].into());
+        assert!(without.columns[0][4].is_nan() && without.columns[0][0] == 1.0);
         let dense = rows.dense();
         assert_eq!((dense.times, dense.columns[0].clone()), (vec![0, 40], vec![1.0, 5.0]));
     }
 
     #[test]
-    fn a_replaced_pod_continues_the_column_and_two_at_once_are_refused() {
+    fn a_replaced_pod_continues_the_column_and_two_at_once_give_no_value() {
         let (old, new) = (labels("a", "old"), labels("a", "new"));
-        let (before, after, both) = ([(0, 1.0), (10, 2.0)], [(20, 3.0)], [(10, 9.0)]);
-        let joined =
-            rows(&watched(&["a"]), [(&old, before.as_slice()), (&new, after.as_slice())], (0, 20), 10).unwrap();
-        assert_eq!(joined.columns[0], [1.0, 2.0, 3.0]);
-        let error =
-            rows(&watched(&["a"]), [(&old, before.as_slice()), (&new, both.as_slice())], (0, 20), 10).unwrap_err();
-        assert!(error.to_string().contains(r#"{pod="old"} and {pod="new"}"#), "{error}");
+        let joined = |before: &[(i64, f64)], after: &[(i64, f64)]| {
+            rows(&watched(&["a"]), [(&old, before), (&new, after)], (0, 20), 10)
+        };
+        let followed = joined(&[(0, 1.0), (10, 2.0)], &[(20, 3.0)]);
+        assert_eq!((followed.columns[0].as_slice(), &followed.duplicate), ([1.0, 2.0, 3.0].as_slice(), &None));
+        // For a moment: the rest stands.
+        let moment = joined(&[(0, 1.0), (10, 2.0)], &[(10, 9.0), (20, 3.0)]);
+        assert!(moment.columns[0][1].is_nan() && moment.columns[0][2] == 3.0);
+        let error = moment.duplicate.clone().unwrap().to_string();
+        assert!(error.contains(r#"{pod="old"} and {pod="new"}"#), "{error}");
+        assert!(moment.clone().single_now().is_ok() && moment.mostly_single().is_ok());
+        let now = joined(&[(0, 1.0), (20, 2.0)], &[(20, 3.0)]);
+        assert!(now.clone().single_now().is_err() && now.mostly_single().is_ok());
+        let mostly = joined(&[(0, 1.0), (10, 2.0)], &[(0, 9.0), (10, 9.0), (20, 3.0)]);
+        assert!(mostly.clone().single_now().is_ok() && mostly.mostly_single().is_err());
     }
 
     proptest! {
@@ -151,7 +209,7 @@ mod tests {
         #[test]
         fn values_stand_at_their_times(samples in proptest::collection::btree_map(-50i64..150, any::<f64>(), 0..40)) {
             let (a, samples) = (labels("a", "x"), samples.into_iter().collect::<Vec<_>>());
-            let rows = rows(&watched(&["a"]), [(&a, samples.as_slice())], (0, 100), 10).unwrap();
+            let rows = rows(&watched(&["a"]), [(&a, samples.as_slice())], (0, 100), 10);
             for (row, time) in rows.times.iter().enumerate() {
                 let given = samples.iter().find(|(at, _)| at == time).map(|(_, value)| *value).filter(|v| v.is_finite());
                 prop_assert_eq!(Some(rows.columns[0][row]).filter(|v| !v.is_nan()), given);

@@ -61,6 +61,18 @@ pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i
     Ok(found.into_values().collect())
 }
 
+/// When the newest sample of each pack's series was taken, in seconds since 1970, as expressions: rows are cut from
+/// samples of up to five minutes ago, which does not show in their values.
+pub fn scrapes(features: &Features, selector: &BTreeMap<String, String>) -> Vec<Watched> {
+    let labels = matchers(selector);
+    let one = |pack: &super::crd::Pack| Watched {
+        name: format!("{pack:?}"),
+        kind: FeatureKind::Gauge,
+        expression: format!("max(timestamp({}))", packs::scraped(*pack).replace("SELECTOR", &labels)),
+    };
+    features.packs.iter().map(one).collect()
+}
+
 /// The features as a model knows them: their names and kinds, in their order.
 pub fn metrics(watched: &[Watched]) -> Vec<(String, Kind)> {
     watched.iter().map(|feature| (feature.name.clone(), kind(feature.kind))).collect()
@@ -195,18 +207,6 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_joins_a_counter_gives_no_value() {
-        let features = Features { packs: vec![Pack::PostgresExporter], ..Features::default() };
-        let found = watched(&features, &BTreeMap::new(), 5).unwrap();
-        let blocks = found.iter().find(|feature| feature.name == "blks_hit").unwrap();
-        let series = "pg_stat_database_blks_hit{}";
-        let (now, before) = (format!("{series} > -Inf"), format!("{series} offset 5s > -Inf"));
-        assert_eq!(blocks.expression, format!("(sum({now}) and count({now}) == count({before}))"));
-    }
-
-    #[test]
-    fn packs_join_as_alternatives_and_extras_stand_alone() {
-    #[test]
     fn other_queries_or_another_step_are_other_rows_whatever_the_names() {
         let of = |features: &Features, labels: &BTreeMap<String, String>, step| {
             data_hash(&watched(features, labels, step).unwrap(), step)
@@ -233,6 +233,18 @@ mod tests {
         assert_eq!(expressions, [format!("max(timestamp({database}))"), format!("max(timestamp({node}))")]);
     }
 
+    #[test]
+    fn a_series_that_joins_a_counter_gives_no_value() {
+        let features = Features { packs: vec![Pack::PostgresExporter], ..Features::default() };
+        let found = watched(&features, &BTreeMap::new(), 5).unwrap();
+        let blocks = found.iter().find(|feature| feature.name == "blks_hit").unwrap();
+        let series = "pg_stat_database_blks_hit{}";
+        let (now, before) = (format!("{series} > -Inf"), format!("{series} offset 5s > -Inf"));
+        assert_eq!(blocks.expression, format!("(sum({now}) and count({now}) == count({before}))"));
+    }
+
+    #[test]
+    fn packs_join_as_alternatives_and_extras_stand_alone() {
         let packs = vec![Pack::PostgresExporter, Pack::CloudNativePg];
         let features = Features { packs, extra: vec![extra("open_orders")], exclude: vec!["fsync".into()] };
         let found = watched(&features, &BTreeMap::new(), 15).unwrap();

@@ -1,8 +1,6 @@
 //! Aligned samples: a row per step, a column per metric. Rows belong to groups (separate runs); nothing that is
 //! computed from earlier rows ever looks across the border of a group.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -31,17 +29,6 @@ pub struct Column {
     pub kind: Kind,
     /// One per row, NaN where missing; of a counter as it was read, not its rate.
     pub values: Vec<f64>,
-}
-
-/// Samples of one metric as a monitoring system gives them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// Name of the metric.
-    pub name: String,
-    /// How to read the values.
-    pub kind: Kind,
-    /// Time in Unix milliseconds and value, in any order.
-    pub samples: Vec<(i64, f64)>,
 }
 
 /// Rows in the order of their groups and, within a group, of strictly increasing time.
@@ -121,32 +108,6 @@ impl Matrix {
             groups: order.iter().map(|row| groups[*row]).collect(),
             columns,
         })
-    }
-
-    /// One group of rows at `from`, `from + step`, … up to `to` (Unix milliseconds): each sample goes to the nearest
-    /// row, the latest of several counts, and a row without one is missing the metric.
-    ///
-    /// # Errors
-    /// As [`Matrix::new`].
-    pub fn align(step_ms: i64, from: i64, to: i64, series: &[Series]) -> Result<Self, MatrixError> {
-        if step_ms <= 0 {
-            return Err(MatrixError::Step(step_ms));
-        }
-        let times: Vec<i64> = (0..=((to - from).max(-1)).div_euclid(step_ms)).map(|row| from + row * step_ms).collect();
-        let column = |series: &Series| {
-            let mut nearest: BTreeMap<i64, (i64, f64)> = BTreeMap::new();
-            for (time, value) in series.samples.iter().filter(|(_, value)| value.is_finite()) {
-                let row = (time - from + step_ms / 2).div_euclid(step_ms);
-                let kept = nearest.entry(row).or_insert((*time, *value));
-                if *time >= kept.0 {
-                    *kept = (*time, *value);
-                }
-            }
-            let value = |row: usize| nearest.get(&(row as i64)).map_or(f64::NAN, |(_, value)| *value);
-            Column { name: series.name.clone(), kind: series.kind, values: (0..times.len()).map(value).collect() }
-        };
-        let columns = series.iter().map(column).collect();
-        Self::new(step_ms, times.clone(), vec![0; times.len()], columns)
     }
 
     /// The usual distance of two rows in milliseconds.

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod faults;
 pub mod features;
 pub mod fetch;
+pub mod gap;
 pub mod incident;
 pub mod matrix;
 pub mod model;
@@ -102,9 +103,9 @@ pub fn home_rules() -> Vec<Rule> {
 /// The annotation that names an incident's cause: `INCIDENT=cause`, or only the cause for the newest; several are
 /// separated by `;`.
 pub const CAUSE_ANNOTATION: &str = "howdah.dev/cause";
-/// The label of a training's Job that names its detector's uid.
 /// The annotation whose change begins a training.
 pub const RETRAIN_ANNOTATION: &str = "howdah.dev/retrain";
+/// The label of a training's Job that names its detector's uid.
 pub const DETECTOR_LABEL: &str = "howdah.dev/detector-uid";
 /// The finalizer that removes the models.
 pub const FINALIZER: &str = "howdah.dev/remove-models";

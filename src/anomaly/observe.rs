@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use super::alarm;
 use super::crd::{AnomalyDetector, ModelStatus, State};
 use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
-use super::features::{Watched, learnt_from, metrics, watched};
+use super::features::{Watched, learnt_from, metrics, scrapes, watched};
 use super::fetch;
 use super::fetch::beside::Beside;
 use super::model::Model;
@@ -162,7 +162,9 @@ impl Surroundings {
                 (Watching::new(&model.name, loaded, signatures, trusted), from)
             }
         };
-        let rows = match fetch::rows(prometheus, watched, (from, newest), step_ms / 1000).await {
+        let scrapes = scrapes(&detector.spec.features, &detector.spec.prometheus.selector);
+        let rows = fetch::rows(prometheus, watched, &scrapes, (from, newest), step_ms / 1000).await;
+        let rows = match rows.and_then(|rows| rows.single_now().map_err(fetch::ambiguous)) {
             Ok(rows) => rows,
             Err(trouble) => {
                 self.keep(&uid, watching, beside);
@@ -262,5 +264,6 @@ async fn history(
         those.map(|(_, feature)| feature.name.clone()).collect::<Vec<_>>()
     };
     let history_ms = rows.begin().map(|begin| newest - begin);
+    let rows = rows.single_now().map_err(fetch::ambiguous)?;
     Ok(Data { server_ms, found: named(true), missing: named(false), history_ms, not_finite: rows.not_finite })
 }

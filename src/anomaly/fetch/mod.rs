@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use kube::Client;
 
-use crate::anomaly::answer::{self, Rows};
+use crate::anomaly::answer::{self, Duplicate, Rows};
 use crate::anomaly::crd::{PrometheusSource, Receiver, SecretReference};
 use crate::anomaly::facts::Trouble;
 use crate::anomaly::features::{Watched, together};
+use crate::anomaly::gap;
 use crate::anomaly::reason::Reason;
 use crate::world::http::{Access, Credentials};
 use crate::world::kubernetes::{KubeError, secret};
@@ -101,19 +102,52 @@ pub fn open(access: &Access) -> Result<Prometheus, Trouble> {
     Prometheus::new(access, ANSWER_WITHIN).map_err(|error| trouble(&error))
 }
 
-/// The rows of the features from `from` to `to`, both included, in milliseconds; `step` in seconds.
+/// The rows of the features from `from` to `to`, both included, in milliseconds; `step` in seconds. Where `scrapes` tell
+/// that nobody scraped, they have no values.
 ///
 /// # Errors
-/// `QueryRejected` with the name of the feature whose query is wrong, `DuplicateSeries`, or why there is no answer.
-pub async fn rows(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {
+/// `QueryRejected` with the name of the feature whose query is wrong, or why there is no answer.
+pub async fn rows(
+    prometheus: &Prometheus,
+    watched: &[Watched],
+    scrapes: &[Watched],
+    range: (i64, i64),
+    step: i64,
+) -> Result<Rows, Trouble> {
+    let rows = answered(prometheus, watched, range, step).await?;
+    if scrapes.is_empty() {
+        return Ok(rows);
+    }
+    let step_ms = step * 1000;
+    let from = range.0 - (gap::BEFORE_MS / step_ms + 1) * step_ms;
+    let series = match prometheus.range(&together(scrapes), (from, range.1), step, scrapes.len()).await {
+        Ok(series) => series,
+        // What speaks PromQL without timestamp() knows no better.
+        Err(PrometheusError::Rejected { .. }) => return Ok(rows),
+        Err(error) => return Err(trouble(&error)),
+    };
+    let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
+    for (row, seconds) in series.iter().flat_map(|series| &series.samples) {
+        let sample = (seconds * 1000.0).round() as i64;
+        newest.entry(*row).and_modify(|newest| *newest = sample.max(*newest)).or_insert(sample);
+    }
+    let newest: Vec<(i64, i64)> = newest.into_iter().collect();
+    Ok(rows.without(&gap::unscraped(&newest, step_ms)))
+}
+
+async fn answered(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {
     let series = match prometheus.range(&together(watched), range, step, watched.len()).await {
         Ok(series) => series,
         Err(PrometheusError::Rejected { message }) => return Err(culprit(prometheus, watched, range.1, &message).await),
         Err(error) => return Err(trouble(&error)),
     };
     let labelled = series.iter().map(|Series { labels, samples }| (labels, samples.as_slice()));
-    answer::rows(watched, labelled, range, step * 1000)
-        .map_err(|duplicate| Trouble::new(Reason::DuplicateSeries, duplicate.to_string()))
+    Ok(answer::rows(watched, labelled, range, step * 1000))
+}
+
+/// The trouble that a feature has several series at once.
+pub fn ambiguous(duplicate: Duplicate) -> Trouble {
+    Trouble::new(Reason::DuplicateSeries, duplicate.to_string())
 }
 
 /// A few hundred rows over the last `seconds` before `newest` (in milliseconds): what there is, and since when.
@@ -122,7 +156,7 @@ pub async fn rows(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64
 /// As of [`rows`].
 pub async fn coarse(prometheus: &Prometheus, watched: &[Watched], newest: i64, seconds: i64) -> Result<Rows, Trouble> {
     let step = (seconds / COARSE_ROWS).max(1);
-    rows(prometheus, watched, (newest - seconds.div_euclid(step) * step * 1000, newest), step).await
+    answered(prometheus, watched, (newest - seconds.div_euclid(step) * step * 1000, newest), step).await
 }
 
 /// Of a rejected expression, the feature that it was rejected for: each is asked for alone.
@@ -134,12 +168,17 @@ async fn culprit(prometheus: &Prometheus, watched: &[Watched], at: i64, together
             return Trouble::new(Reason::QueryRejected, message);
         }
     }
-    Trouble::new(Reason::QueryRejected, format!("all features in one query: {together}"))
+    let name = suspects.first().map(|feature| feature.name.as_str()).unwrap_or_default();
+    Trouble::new(Reason::QueryRejected, format!("the query of feature {name}: {}", words.unwrap_or_default()))
 }
 
 /// The trouble behind an error of Prometheus.
 pub fn trouble(error: &PrometheusError) -> Trouble {
     let reason = match error {
+        let Some((half, message)) = rejected else {
+            return Trouble::new(Reason::QueryRejected, format!("all features in one query: {whole}"));
+        };
+        (suspects, words) = (half, Some(message));
         PrometheusError::Access { .. } => Reason::InvalidSpecification,
         PrometheusError::Unreachable { .. } => Reason::PrometheusUnreachable,
         PrometheusError::Unauthorized { .. } => Reason::PrometheusUnauthorized,

@@ -46,6 +46,15 @@ pub fn features(pack: Pack) -> &'static [Shipped] {
     }
 }
 
+/// A series of a pack that every scrape gives, whatever the exporter's version.
+pub fn scraped(pack: Pack) -> &'static str {
+    match pack {
+        Pack::PostgresExporter => "pg_stat_database_numbackends{SELECTOR}",
+        Pack::NodeExporter => "node_load1{SELECTOR}",
+        Pack::CloudNativePg => "cnpg_pg_stat_database_xact_commit{SELECTOR}",
+    }
+}
+
 const fn counter(name: &'static str, any_of: &'static [&'static str]) -> Shipped {
     Shipped { name, kind: FeatureKind::Counter, join: Join::Sum, any_of }
 }

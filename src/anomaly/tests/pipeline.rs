@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::matrix::{Column, Kind, Matrix, MatrixError, Rates, Series};
+use super::super::matrix::{Column, Kind, Matrix, MatrixError, Rates};
 use super::super::pipeline::Pipeline;
 use super::super::season::Season;
 
@@ -103,15 +103,6 @@ fn the_second_view_is_the_distance_from_the_usual_of_the_hour() {
     // Three rows of zero before: 10 / √(1 + π/6). At three o'clock three is usual.
     assert!((pushed.deviations[0] - 10.0 / (1.0 + std::f64::consts::PI / 6.0).sqrt()).abs() < 1e-9, "{pushed:?}");
     assert_eq!(pushed.deviations[1], 7.0);
-}
-
-#[test]
-fn samples_go_to_the_nearest_row_and_gaps_stay_gaps() {
-    let samples = vec![(10_100, 1.0), (11_900, 2.0), (12_050, 3.0), (15_000, f64::NAN), (16_000, 5.0)];
-    let series = Series { name: "a".into(), kind: Kind::Gauge, samples };
-    let matrix = Matrix::align(STEP, 10_000, 16_000, &[series]).unwrap();
-    let shown: Vec<String> = matrix.columns()[0].values.iter().map(f64::to_string).collect();
-    assert_eq!(shown, ["1", "NaN", "3", "NaN", "NaN", "NaN", "5"]);
 }
 
 #[test]

@@ -115,7 +115,9 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let begin = fetch::coarse(&prometheus, &features, to, window).await?.begin().unwrap_or(to);
     let from = begin.max(to - window * 1000) - window / COARSE * 1000;
     let from = from.div_euclid(step * 1000) * step * 1000;
-    let rows = fetch::rows(&prometheus, &features, (from, to), step).await?.dense();
+    let scrapes = scrapes(&spec.features, &spec.prometheus.selector);
+    let rows = fetch::rows(&prometheus, &features, &scrapes, (from, to), step).await?;
+    let rows = rows.mostly_single().map_err(fetch::ambiguous)?.dense();
     println!("{} rows of {} features are read", rows.times.len(), features.len());
     let trials = match &spec.instance_ref {
         Some(instance) => {
@@ -235,9 +237,9 @@ fn told(spec_hash: String, data_hash: String, summary: &Summary) -> TrainedModel
         // To the second, as Kubernetes keeps times.
         trained_at: Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)),
         spec_hash,
+        data_hash: Some(data_hash),
         rows: whole(summary.rows_used),
         rows_left_out: whole(summary.rows_excluded + summary.rows_skipped + summary.rows_trimmed),
-        data_hash: Some(data_hash),
         features: number(summary.metrics_used.len()),
         loss: Decimal::rounded(outcome.loss),
         threshold: Decimal::rounded(outcome.threshold.score),

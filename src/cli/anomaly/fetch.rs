@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::anomaly::answer::Rows;
 use crate::anomaly::crd::{Features, Pack};
-use crate::anomaly::features::{Watched, check_selector, watched};
+use crate::anomaly::features::{Watched, check_selector, scrapes, watched};
 use crate::anomaly::fetch;
 use crate::duration;
 use crate::world::http::{Access, Credentials};
@@ -88,7 +88,9 @@ pub async fn run(arguments: Fetch) -> Result<()> {
     let aligned = |text: &str| Ok::<i64, anyhow::Error>(time(text, now)?.div_euclid(step * 1000) * step * 1000);
     let (from, to) = (aligned(&arguments.from)?, aligned(&arguments.to)?);
     ensure!(from <= to, "--from {} lies after --to {}", arguments.from, arguments.to);
-    let rows = fetch::rows(&prometheus, &watched, (from, to), step).await?;
+    let scrapes = scrapes(&features, &selector);
+    let rows = fetch::rows(&prometheus, &watched, &scrapes, (from, to), step).await?;
+    let rows = rows.mostly_single().map_err(fetch::ambiguous)?;
     let missing: Vec<&str> = rows.empty().map(|index| watched[index].name.as_str()).collect();
     if missing.len() == watched.len() {
         bail!("Prometheus has no series of these packs in this time under this selector; look at its targets");

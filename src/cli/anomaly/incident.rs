@@ -74,7 +74,8 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     let end = wanted.until.as_ref().map_or(now, |until| (until.0.as_millisecond() + AFTER_MS).min(now));
     let aligned = |time: i64| time.div_euclid(step * 1000) * step * 1000;
     let range = (aligned(begin - scorer.memory_ms()), aligned(end));
-    let rows = fetch::rows(&prometheus, &features, range, step).await?;
+    let scrapes = scrapes(&spec.features, &spec.prometheus.selector);
+    let rows = fetch::rows(&prometheus, &features, &scrapes, range, step).await?;
 
     let settings = scorer.model().alarm.clone();
     let known = scorer.model().signatures.iter().cloned().chain(signatures(detector.status.as_ref())).collect();

@@ -1,0 +1,103 @@
+//! Times in which nobody scraped. Where a whole Prometheus was away, nothing marks its series as stale: for five minutes
+//! each row repeats the last sample, counters seem to stand still, and the next sample makes up for it in one leap.
+
+use std::collections::BTreeSet;
+
+/// How far before the first row the samples' times are read: scrapes that are minutes apart are known by their distance.
+pub const BEFORE_MS: i64 = 15 * 60_000;
+/// Samples no further apart than this are no gap, whatever their usual distance.
+const SHORTEST_MS: i64 = 60_000;
+/// A scrape is no more punctual than this.
+const LATE_MS: i64 = 15_000;
+/// Samples this many times further apart than usual are a gap.
+const USUAL: f64 = 1.5;
+/// Distances without which none is usual.
+const FEWEST: usize = 3;
+
+/// The times of rows that are none, out of each row's time and that of the newest sample in it, ascending; `step` lies
+/// between two rows. All in milliseconds. Of the rows that show a sample after which a gap comes, the first stands; so do
+/// all rows after a gap but the first, which is told apart from those before it by what happened in the gap, too.
+pub fn unscraped(rows: &[(i64, i64)], step: i64) -> BTreeSet<i64> {
+    let mut samples: Vec<(i64, Vec<i64>)> = Vec::new();
+    for (row, sample) in rows {
+        match samples.last_mut() {
+            Some((last, rows)) if last == sample => rows.push(*row),
+            _ => samples.push((*sample, vec![*row])),
+        }
+    }
+    let longest = longest(&samples, step);
+    let mut none = BTreeSet::new();
+    for (index, (sample, rows)) in samples.iter().enumerate() {
+        let next = samples.get(index + 1);
+        let until = next.map(|(next, _)| next).or(rows.last());
+        if until.is_some_and(|until| until - sample > longest) {
+            none.extend(&rows[1..]);
+            none.extend(next.and_then(|(_, rows)| rows.first()));
+        }
+    }
+    none
+}
+
+/// The longest distance of two samples that is no gap. Rows show each sample of scrapes that are no shorter apart than
+/// they are, and others at least once in two rows.
+fn longest(samples: &[(i64, Vec<i64>)], step: i64) -> i64 {
+    let mut distances: Vec<i64> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    distances.sort_unstable();
+    let usual = if distances.len() < FEWEST { 0 } else { distances[distances.len() / 2] };
+    (SHORTEST_MS.max(2 * step) + LATE_MS).max((usual as f64 * USUAL) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of the rows of so many seconds are none, in seconds, where scrapes were at these seconds.
+    fn none(scrapes: &[i64], seconds: std::ops::RangeInclusive<i64>, step: usize) -> Vec<i64> {
+        let newest = |row: i64| scrapes.iter().filter(|at| **at <= row && row - **at <= 300).max();
+        let seen: Vec<(i64, i64)> =
+            seconds.step_by(step).filter_map(|row| Some((row * 1000, newest(row)? * 1000))).collect();
+        unscraped(&seen, step as i64 * 1000).into_iter().map(|time| time / 1000).collect()
+    }
+
+    fn every(interval: usize, seconds: std::ops::Range<i64>) -> Vec<i64> {
+        seconds.step_by(interval).collect()
+    }
+
+    #[test]
+    fn nothing_is_a_gap_in_normal_operation() {
+        for interval in [1, 5, 15, 30, 60, 120, 240] {
+            for step in [5, 15, 30, 60, 300] {
+                for late in [0, 3] {
+                    let scrapes = every(interval, late..7200);
+                    // As read back, and as each look sees it.
+                    assert_eq!(none(&scrapes, 900..=7200, step), [0i64; 0], "every {interval} s, a row every {step} s");
+                    let row = 7200 - 7200 % step as i64;
+                    assert_eq!(
+                        none(&scrapes, row - 900..=row, step),
+                        [0i64; 0],
+                        "every {interval} s, a row every {step} s"
+                    );
+                }
+            }
+        }
+        // One that comes late, or not at all, is no gap either.
+        assert_eq!(none(&[0, 15, 30, 60, 90, 105, 120], 0..=120, 15), [0i64; 0]);
+    }
+
+    #[test]
+    fn rows_that_repeat_the_last_sample_before_a_gap_are_none_and_neither_is_the_first_after_it() {
+        let mut scrapes = every(15, 0..901);
+        scrapes.extend(every(15, 990..1200));
+        assert_eq!(none(&scrapes, 0..=1200, 15), [915, 930, 945, 960, 975, 990]);
+        // The same where the gap's own rows were read before: what leaps is none.
+        let read: Vec<i64> = none(&scrapes, 90..=990, 15).into_iter().filter(|row| *row >= 990).collect();
+        assert_eq!(read, [990]);
+        // Longer than Prometheus looks back.
+        let mut long = every(15, 0..901);
+        long.extend(every(15, 2700..3000));
+        assert_eq!(none(&long, 0..=3000, 15), [every(15, 915..1201), vec![2700]].concat());
+        // Not over yet.
+        assert_eq!(none(&every(15, 0..901), 0..=990, 15), every(15, 915..991));
+        assert_eq!(none(&every(15, 0..901), 0..=975, 15), [0i64; 0]);
+    }
+}
