@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// An alarm ends below this share of the threshold.
 pub const CLEAR_BELOW: f64 = 0.8;
+/// After so many rows in a row that were not judged, or as many as an alarm looks at where these are more, what was
+/// before them is no longer recent.
+const GAP_ROWS: usize = 5;
 /// An alarm that lasts this long is a baseline that shifted.
 const SHIFTED_AFTER_MS: i64 = 48 * 3_600_000;
 
@@ -81,6 +84,8 @@ pub struct Alarm {
     state: State,
     /// The last n scores with their times, oldest first.
     recent: VecDeque<(i64, f64)>,
+    /// Rows since the last of these that were not judged.
+    unjudged: usize,
     /// Begin of what will be an alarm once it has lasted for the minimum.
     pending: Option<i64>,
     /// Begin and end of the last alarm.
@@ -91,7 +96,7 @@ impl Alarm {
     /// Quiet.
     pub fn new(settings: Settings) -> Self {
         let recent = VecDeque::with_capacity(settings.of);
-        Self { settings, state: State::Quiet, recent, pending: None, last: None }
+        Self { settings, state: State::Quiet, recent, unjudged: 0, pending: None, last: None }
     }
 
     /// What the alarm is.
@@ -104,10 +109,24 @@ impl Alarm {
         self.state != State::Quiet
     }
 
+    /// Whether scores count that were judged before: not after a gap.
+    pub fn remembers(&self) -> bool {
+        !self.recent.is_empty()
+    }
+
     /// The next score (1 is the threshold) and its time in Unix milliseconds, or none for a row that was not judged:
-    /// it raises nothing and clears nothing. A time that is not later than the last is passed over.
+    /// it raises nothing and clears nothing, but after many of them it takes new ones to do so. A time that is not later
+    /// than the last is passed over.
     pub fn push(&mut self, time: i64, score: Option<f64>) -> Option<Transition> {
-        let score = score?;
+        let Some(score) = score else {
+            self.unjudged += 1;
+            if self.unjudged >= self.settings.of.max(GAP_ROWS) {
+                self.recent.clear();
+                self.pending = None;
+            }
+            return None;
+        };
+        self.unjudged = 0;
         if self.recent.back().is_some_and(|(last, _)| time <= *last) {
             return None;
         }
@@ -223,6 +242,9 @@ mod tests {
             ("missing rows neither raise", "xx????????", vec![]),
             ("nor clear", "xxx???????..?", vec![raised(2, 0)]),
             ("nor count", "x?x?x", vec![raised(4, 0)]),
+            ("four of them are no gap", "xx????x", vec![raised(6, 0)]),
+            ("what was before a gap counts for nothing", "xx?????x?????xxx", vec![raised(15, 13)]),
+            ("and clears nothing either", "xxx..?????..x...", vec![raised(2, 0), cleared(15, 13)]),
             ("soon again is the same", "xxx...xxx", vec![raised(2, 0), cleared(5, 3), reopened(8, 0)]),
             ("later, but in the cooldown, is none", "xxx..............xxx", vec![raised(2, 0), cleared(5, 3)]),
             (
@@ -242,6 +264,7 @@ mod tests {
         assert_eq!(course(patient(), "xxxxx......xxxxx"), []);
         assert_eq!(course(patient(), "..xxxxxxxxxx"), [raised(8, 2)]);
         assert_eq!(course(patient(), "..xxx.xxx.xx"), [raised(8, 2)]);
+        assert_eq!(course(patient(), "..xxxx??????????xxxxxxx"), [raised(22, 16)]);
     }
 
     #[test]

@@ -100,7 +100,13 @@ impl Recorder {
             let what = super::sentence::change(&departure.metric, departure.kind, departure.was, departure.now);
             self.note(ChangeEvent { time: departure.time, what });
         }
-        let score = scored.score?;
+        let Some(score) = scored.score else {
+            let transition = self.alarm.push(scored.time, None);
+            if !self.alarm.is_standing() && !self.alarm.remembers() {
+                self.forget();
+            }
+            return transition;
+        };
         let standing = self.alarm.is_standing();
         if standing || score >= 1.0 {
             self.during.push_back((scored.time, scored.deviations.clone()));
