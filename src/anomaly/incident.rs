@@ -194,6 +194,16 @@ impl Recorder {
     }
 }
 
+/// Whether a text is the name of an incident, of whichever detector.
+pub fn is_id(text: &str) -> bool {
+    let fits = |(position, byte): (usize, u8)| match position {
+        8 => byte == b't',
+        15 => byte == b'z',
+        _ => byte.is_ascii_digit(),
+    };
+    text.len() == 16 && text.bytes().enumerate().all(fits)
+}
+
 fn id(since: i64) -> String {
     // Every i64 of milliseconds that a clock gives is a date; one that is not keeps its number.
     jiff::Timestamp::from_millisecond(since)

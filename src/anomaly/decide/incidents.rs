@@ -6,7 +6,7 @@ use super::super::CAUSE_ANNOTATION;
 use super::super::alarm;
 use super::super::crd::{AnomalyDetectorStatus, CauseStatus, ContributionStatus, IncidentStatus, LearntSignature};
 use super::super::facts::{Facts, time};
-use super::super::incident::Incident;
+use super::super::incident::{ChangeEvent, Incident, is_id};
 use super::super::score::Contribution;
 use super::super::sentence;
 use crate::decimal::Decimal;
@@ -41,7 +41,8 @@ pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         take(status, incident, scoring.time);
     }
     // An incident that the replayed rows do not show any more (they reach back only so far) ended while nobody looked.
-    if scoring.alarm == alarm::State::Quiet {
+    // Where no row was judged, nothing was looked at.
+    if scoring.alarm == alarm::State::Quiet && scoring.score.is_some() {
         *status = close_all(std::mem::take(status), scoring.time);
     }
     status.incidents.sort_by_key(|incident| std::cmp::Reverse(incident.since.0));
@@ -49,20 +50,29 @@ pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
 }
 
 fn take(status: &mut AnomalyDetectorStatus, incident: &Incident, now: i64) {
-    // While one is open, what stands is that one: after a restart its begin may lie before the rows that were read.
-    let same = |known: &&mut IncidentStatus| {
-        known.id == incident.id
-            || (known.until.is_none() && incident.until.is_none_or(|until| time(until).0 > known.since.0))
+    // Two that overlap are one: after a restart its begin may lie before the rows that were read, and while one is open,
+    // what stands is that one.
+    let overlaps = |known: &IncidentStatus| {
+        let before_its_end = known.until.as_ref().is_none_or(|until| time(incident.since).0 < until.0);
+        before_its_end && incident.until.is_none_or(|until| time(until).0 > known.since.0)
     };
-    match status.incidents.iter_mut().find(same) {
-        Some(known) => refresh(known, incident, now),
+    let known = status.incidents.iter().position(|known| known.id == incident.id);
+    match known.or_else(|| status.incidents.iter().position(overlaps)) {
+        Some(index) => refresh(&mut status.incidents[index], incident, now),
         None => status.incidents.insert(0, shown(incident, now)),
     }
 }
 
 /// The status changes when something is worth telling, not with every row.
 fn refresh(known: &mut IncidentStatus, incident: &Incident, now: i64) {
-    let new = shown(incident, now);
+    // What is known of it goes on: rows that were read again may show less of it.
+    let mut whole = incident.clone();
+    whole.since = known.since.0.as_millisecond();
+    whole.peak = whole.peak.max(known.peak.0);
+    whole.changes.retain(|change| !known.coincidences.contains(&change.what));
+    let before = known.coincidences.iter().map(|what| ChangeEvent { time: whole.since, what: what.clone() });
+    whole.changes.splice(0..0, before.collect::<Vec<_>>());
+    let new = shown(&whole, now);
     let ended = known.until.is_none() != new.until.is_none();
     let stronger = new.peak.0 > 1.25 * known.peak.0;
     let cause = |incident: &IncidentStatus| incident.causes.first().map(|cause| cause.cause.clone());
@@ -73,7 +83,7 @@ fn refresh(known: &mut IncidentStatus, incident: &Incident, now: i64) {
         || known.contributors.len() < new.contributors.len();
     if told {
         let IncidentStatus { id, since, raised, label, .. } = known.clone();
-        *known = IncidentStatus { id, since, raised, label, peak: Decimal(new.peak.0.max(known.peak.0)), ..new };
+        *known = IncidentStatus { id, since, raised, label, ..new };
     }
 }
 
@@ -83,7 +93,8 @@ fn shown(incident: &Incident, now: i64) -> IncidentStatus {
     IncidentStatus {
         id: incident.id.clone(),
         since: time(incident.since),
-        raised: time(now),
+        // One that was found when it was over was raised before its end.
+        raised: time(incident.until.map_or(now, |until| until.min(now))),
         until: incident.until.map(time),
         peak: Decimal::rounded(incident.peak),
         message: sentence::incident(incident, now),
@@ -119,9 +130,11 @@ pub(super) fn label(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     let annotations = facts.detector.metadata.annotations.as_ref();
     let Some(text) = annotations.and_then(|all| all.get(CAUSE_ANNOTATION)) else { return };
     for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-        let (id, cause) = match part.split_once('=') {
-            Some((id, cause)) => (Some(id.trim()), cause.trim()),
-            None => (None, part),
+        // What stands before = is a name, or belongs to the words: "work_mem = 4MB is too little".
+        let is_name = |id: &str| is_id(id) || status.incidents.iter().any(|incident| incident.id == id);
+        let (id, cause) = match part.split_once('=').map(|(id, cause)| (id.trim(), cause.trim())) {
+            Some((id, cause)) if is_name(id) => (Some(id), cause),
+            _ => (None, part),
         };
         // Without a name, an incident that has a label already keeps it: the words were about the newest of then.
         let named = id.is_some();

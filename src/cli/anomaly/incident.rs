@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use kube::ResourceExt;
 
@@ -54,17 +54,14 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     let model = model.with_context(|| format!("{} has no model yet", arguments.detector))?;
     let namespace = detector.namespace().unwrap_or_default();
     let path = model_path(&namespace, &detector.uid().unwrap_or_default(), Some(&model.name));
-    let bytes = store.get(&path).await?.with_context(|| format!("the model store has nothing at {path}"))?;
-    let mut scorer = Scorer::new(Arc::new(Model::load(&bytes)?));
-
+    let spec = &detector.spec;
+    let step = duration::seconds(&spec.step).max(1);
+    let features = watched(&spec.features, &spec.prometheus.selector, step).map_err(anyhow::Error::msg)?;
     let other =
         "its specification gives other rows by now than its model learnt from: wait until the new one is trained";
     ensure!(learnt_from(model, &detector, &features, step), "{}: {other}", arguments.detector);
     let bytes = store.get(&path).await?.with_context(|| format!("the model store has nothing at {path}"))?;
     let mut scorer = Scorer::new(Arc::new(Model::load(&bytes)?));
-    let spec = &detector.spec;
-    let step = duration::seconds(&spec.step).max(1);
-    let features = watched(&spec.features, &spec.prometheus.selector, step).map_err(anyhow::Error::msg)?;
     scorer.model().check(&metrics(&features))?;
     let mut access = fetch::source(&client, &namespace, &spec.prometheus).await?;
     access.url = arguments.prometheus.unwrap_or(access.url);
@@ -80,22 +77,21 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     let settings = scorer.model().alarm.clone();
     let known = scorer.model().signatures.iter().cloned().chain(signatures(detector.status.as_ref())).collect();
     let mut recorder = Recorder::new(settings, scorer.names(), known);
-    let mut found = None;
+    let mut found: Vec<Incident> = Vec::new();
     let mut judged: Vec<Scored> = Vec::new();
     for (row, time) in rows.times.iter().enumerate() {
         let raw: Vec<f64> = rows.columns.iter().map(|column| column[row]).collect();
         let scored = scorer.push(*time, &raw);
         recorder.push(&scored);
         judged.push(scored);
-        // Of several the one that the status speaks of: it began then, or stands since before.
-        if let Some(incident) = recorder.incident().filter(|incident| incident.since >= begin - 1000) {
-            let same = |kept: &Incident| kept.id == incident.id;
-            if found.as_ref().is_none_or(same) {
-                found = Some(incident.clone());
+        if let Some(incident) = recorder.incident() {
+            match found.last_mut() {
+                Some(last) if last.id == incident.id => last.clone_from(incident),
+                _ => found.push(incident.clone()),
             }
         }
     }
-    let incident = found.with_context(|| {
+    let incident = pick(found, wanted).with_context(|| {
         format!("the rows of {} in Prometheus no longer show incident {}", arguments.detector, wanted.id)
     })?;
     // The picture itself may go to the standard output, out of a pod.
@@ -109,6 +105,18 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
     Ok(())
 }
 
+/// Of the incidents that the rows show, the one that the status speaks of: by its name, or by its time, since rows that
+/// do not reach back as far as those that were looked at then may show another begin.
+fn pick(found: Vec<Incident>, wanted: &IncidentStatus) -> Option<Incident> {
+    let until = wanted.until.as_ref().map_or(i64::MAX, |until| until.0.as_millisecond());
+    let overlaps = |incident: &Incident| {
+        incident.since < until && incident.until.is_none_or(|end| end > wanted.since.0.as_millisecond())
+    };
+    let index = found.iter().position(|incident| incident.id == wanted.id);
+    let index = index.or_else(|| found.iter().position(overlaps))?;
+    found.into_iter().nth(index)
+}
+
 fn find<'a>(detector: &'a AnomalyDetector, id: Option<&str>) -> Result<&'a IncidentStatus> {
     let incidents = detector.status.as_ref().map(|status| status.incidents.as_slice()).unwrap_or_default();
     let known = || incidents.iter().map(|incident| incident.id.as_str()).collect::<Vec<_>>().join(", ");
@@ -118,5 +126,41 @@ fn find<'a>(detector: &'a AnomalyDetector, id: Option<&str>) -> Result<&'a Incid
             .find(|incident| incident.id == id)
             .with_context(|| format!("there is no incident {id}; there are: {}", known())),
         None => incidents.first().context("the detector has no incident: there is nothing to draw"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::anomaly::signature::Change;
+
+    fn incident(id: &str, since: i64, until: Option<i64>) -> Incident {
+        Incident {
+            id: id.into(),
+            since,
+            until,
+            peak: 2.0,
+            contributors: Vec::new(),
+            causes: Vec::new(),
+            changes: Vec::new(),
+            change: Change::new(),
+        }
+    }
+
+    #[test]
+    fn another_incident_is_not_drawn_for_the_one_that_is_meant() {
+        let wanted: IncidentStatus = serde_json::from_value(json!({
+            "id": "b", "since": "1970-01-01T00:01:40Z", "raised": "1970-01-01T00:01:40Z",
+            "until": "1970-01-01T00:03:20Z", "peak": "2", "message": "",
+        }))
+        .unwrap();
+        let picked = |found: Vec<Incident>| pick(found, &wanted).map(|incident| incident.id);
+        let (before, after) = (incident("a", 10_000, Some(90_000)), incident("c", 200_000, None));
+        assert_eq!(picked(vec![before.clone(), after.clone()]), None);
+        let shifted = incident("x", 120_000, Some(200_000));
+        assert_eq!(picked(vec![before.clone(), shifted.clone(), after]).as_deref(), Some("x"));
+        assert_eq!(picked(vec![before, shifted, incident("b", 100_500, None)]).as_deref(), Some("b"));
     }
 }

@@ -18,6 +18,10 @@ fn notices(decision: &Decision) -> Vec<(Receiver, DeliveryState)> {
 
 fn ended(mut incident: Incident, until: i64) -> Incident {
     incident.until = Some(until);
+fn change(what: &str) -> ChangeEvent {
+    ChangeEvent { time: NOON, what: what.into() }
+}
+
     incident
 }
 
@@ -82,6 +86,44 @@ fn a_restart_or_a_pause_raises_nothing_twice() {
 
 #[test]
 fn an_incident_that_the_rows_no_longer_show_is_closed() {
+#[test]
+fn a_replayed_incident_is_the_one_that_it_overlaps() {
+    let mut facts = healthy(json!({}));
+    let mut first = ended(incident(NOON, 4.2), NOON + 300_000);
+    first.changes = vec![change("work_mem 4MB → 8MB")];
+    pass(&mut facts, 600_000);
+    sees(&mut facts, vec![first]);
+    look(&mut facts);
+    let known = facts.status().incidents[0].clone();
+    assert!(known.raised.0 <= known.until.as_ref().unwrap().0, "{known:?}");
+    // Read again, it begins later, ends elsewhere, and coincides with what was seen since.
+    let mut again = ended(incident(NOON + 90_000, 9.0), NOON + 315_000);
+    again.changes = vec![change("PostgreSQL restarted")];
+    sees(&mut facts, vec![again]);
+    let (_, report) = look(&mut facts);
+    assert!(report.events.is_empty(), "{:?}", report.events);
+    let [same] = &facts.status().incidents[..] else { panic!("{:?}", facts.status().incidents) };
+    assert_eq!((&same.id, &same.since, same.peak.0), (&known.id, &known.since, 9.0));
+    assert_eq!(same.coincidences, ["work_mem 4MB → 8MB", "PostgreSQL restarted"]);
+    assert!(same.message.contains("Coincides: work_mem 4MB → 8MB; PostgreSQL restarted."), "{}", same.message);
+    // What begins after its end is another.
+    sees(&mut facts, vec![ended(incident(NOON + 330_000, 2.0), NOON + 400_000)]);
+    look(&mut facts);
+    assert_eq!(facts.status().incidents.len(), 2);
+}
+
+#[test]
+fn an_incident_stays_open_as_long_as_no_row_was_judged() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    look(&mut facts);
+    sees(&mut facts, vec![]);
+    let Some(Ok(scoring)) = &mut facts.scoring else { panic!() };
+    (scoring.score, scoring.skipped) = (None, Some("DataIncomplete".into()));
+    let (_, report) = look(&mut facts);
+    assert_eq!((report.events.len(), condition(&facts, "Anomalous").as_str()), (0, "True AnomalyDetected"));
+}
+
     let mut facts = healthy(json!({}));
     sees(&mut facts, vec![incident(NOON, 4.2)]);
     look(&mut facts);
@@ -185,12 +227,13 @@ fn a_label_becomes_a_signature_that_stays() {
     look(&mut facts);
     assert_eq!(facts.status().signatures, learnt);
 
-    // Words without a name are about the newest of then, not about every one that comes later.
-    annotate(&mut facts, "a slow disk");
+    // Words without a name are about the newest of then, not about every one that comes later. What is no name is words;
+    // the name of an incident that is gone is none of the newest.
+    annotate(&mut facts, "work_mem = 4MB; 20240501t140230z=nothing");
     sees(&mut facts, vec![ended(incident(NOON + 600_000, 2.0), NOON + 660_000)]);
     look(&mut facts);
     sees(&mut facts, vec![ended(incident(NOON + 1_200_000, 2.0), NOON + 1_260_000)]);
     look(&mut facts);
     let labels: Vec<_> = facts.status().incidents.into_iter().map(|incident| incident.label).collect();
-    assert_eq!(labels, [None, Some("a slow disk".to_owned()), Some("dropped index".to_owned())]);
+    assert_eq!(labels, [None, Some("work_mem = 4MB".to_owned()), Some("dropped index".to_owned())]);
 }
