@@ -25,6 +25,19 @@ pub fn between(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Vec<C
     found
 }
 
+/// What the next look is compared with: of what could not be seen now, how it was when it last could.
+pub fn last_seen(before: InstanceFacts, mut now: InstanceFacts) -> InstanceFacts {
+    if now.server.is_err() {
+        now.server = before.server;
+    }
+    match (&mut now.workload, before.workload) {
+        (Some(Ok(now)), Some(Ok(before))) => now.pod = now.pod.take().or(before.pod),
+        (Some(Err(_)), Some(before)) => now.workload = Some(before),
+        _ => {}
+    }
+    now
+}
+
 fn settings(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Vec<ChangeEvent> {
     let (Ok(before), Ok(after)) = (&before.server, &after.server) else { return Vec::new() };
     let mut changed: Vec<String> = after
@@ -127,6 +140,37 @@ mod tests {
         assert_eq!(words(&instance("4096", 10, "db-1", 0, true)), ["pod db-1 replaced pod db-0"]);
         assert_eq!(words(&instance("4096", 10, "db-0", 0, false)), ["a rollout of its workload began"]);
         assert_eq!(words(&instance("8192", 10, "db-0", 0, true)), ["work_mem 4096 → 8192"]);
+    }
+
+    #[test]
+    fn what_changed_while_nothing_was_seen_is_told_afterwards() {
+        let before = instance("4096", 10, "db-0", 0, true);
+        let mut dark = before.clone();
+        dark.server = Err(crate::instance::Trouble::new(crate::instance::Reason::Unreachable, "down"));
+        let mut gone = dark.clone();
+        dark.workload = Some(Err(crate::instance::Trouble::new(crate::instance::Reason::Unreachable, "down")));
+        if let Some(Ok(workload)) = &mut gone.workload {
+            workload.pod = None;
+        }
+        let seen = [dark, gone].into_iter().fold(before, last_seen);
+        let words: Vec<String> =
+            between(&seen, &instance("8192", 20, "db-1", 0, true), 99).into_iter().map(|change| change.what).collect();
+        assert_eq!(words, ["work_mem 4096 → 8192", "PostgreSQL restarted", "pod db-1 replaced pod db-0"]);
+    }
+
+    #[test]
+    fn a_trial_lasts_until_it_ends() {
+        let trial = |state: &str| -> TuningTrial {
+            serde_json::from_value(json!({
+                "apiVersion": "howdah.dev/v1alpha1", "kind": "TuningTrial",
+                "metadata": {"name": "t", "creationTimestamp": "1970-01-01T00:01:40Z"},
+                "spec": {"tuning": "demo", "session": "s", "number": 4, "kind": "Explore", "marker": "m", "parameters": {}},
+                "status": {"state": state, "since": "1970-01-01T00:03:20Z"},
+            }))
+            .unwrap()
+        };
+        assert_eq!(span(&trial("Measuring"), 900_000), Some((100_000, 900_000)));
+        assert_eq!(span(&trial("Observed"), 900_000), Some((100_000, 200_000)));
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Surroundings {
         let (kept, mut beside) = {
             let mut detectors = self.memory.lock();
             let kept = detectors.entry(uid.clone()).or_default();
-            (kept.watching.take(), kept.beside.clone())
+            (kept.watching.take(), std::mem::take(&mut kept.beside))
         };
         let near = |watching: &Watching| {
             watching.is(&model.name, &signatures, &metrics(watched))
@@ -149,7 +149,7 @@ impl Surroundings {
                 (watching, from)
             }
             None => {
-                beside = Beside::default();
+                beside.tell_trials_again();
                 let loaded = self.load(detector, &model.name, watched).await?;
                 let open = detector.status.iter().flat_map(|status| &status.incidents).find(|one| one.until.is_none());
                 let begin = open.map_or(newest, |open| open.since.0.as_millisecond());
