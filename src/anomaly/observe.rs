@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::alarm;
 use super::crd::{AnomalyDetector, ModelStatus, State};
+use super::decide::decide;
 use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
 use super::features::{Watched, learnt_from, metrics, scrapes, watched};
 use super::fetch;
@@ -214,33 +214,21 @@ impl Surroundings {
     }
 
     fn tell(&self, facts: &Facts) {
-        let status = facts.detector.status.as_ref();
-        let model = status.and_then(|status| status.model.as_ref());
-        let scoring = facts.scored();
-        let alarm = scoring.map(|scoring| scoring.alarm).unwrap_or_default();
-        let state = match (alarm, scoring) {
-            _ if facts.detector.spec.suspend => State::Suspended,
-            (alarm::State::Standing { .. } | alarm::State::BaselineShifted { .. }, _) => State::Anomalous,
-            (alarm::State::Quiet, Some(scoring)) if scoring.skipped.is_none() => State::Normal,
-            (alarm::State::Quiet, _) if model.is_none() => State::Learning,
-            (alarm::State::Quiet, _) => State::Blind,
-        };
-        let anomalous_ms = match alarm {
-            alarm::State::Quiet => 0,
-            alarm::State::Standing { since } | alarm::State::BaselineShifted { since } => {
-                scoring.map_or(0, |scoring| scoring.time - since)
-            }
-        };
+        // What the metrics say is what the status will.
+        let status = decide(facts).status;
+        let state = status.state.unwrap_or(State::Learning);
+        let anomalous_ms = status.since.map_or(0, |since| (facts.now_ms() - since.0.as_millisecond()).max(0));
+        let scoring = facts.scored().filter(|scoring| scoring.skipped.is_none());
         let contributions = scoring.map(|scoring| scoring.contributions.as_slice()).unwrap_or_default();
         self.metrics.anomaly.set(&AnomalySample {
             namespace: facts.detector.namespace().unwrap_or_default(),
             name: facts.detector.name_any(),
             // A score that is no longer made is no score.
-            score: scoring.filter(|scoring| scoring.skipped.is_none()).and_then(|scoring| scoring.score),
+            score: scoring.and_then(|scoring| scoring.score),
             state: state.word(),
             states: State::ALL.map(State::word).to_vec(),
             contributions: contributions.iter().map(|one| (one.metric.clone(), one.share)).collect(),
-            model_trained_at: model.map(|model| model.trained_at.0.as_second() as f64),
+            model_trained_at: status.model.map(|model| model.trained_at.0.as_second() as f64),
             anomalous_seconds: anomalous_ms as f64 / 1000.0,
         });
     }
@@ -264,6 +252,6 @@ async fn history(
         those.map(|(_, feature)| feature.name.clone()).collect::<Vec<_>>()
     };
     let history_ms = rows.begin().map(|begin| newest - begin);
-    let rows = rows.single_now().map_err(fetch::ambiguous)?;
     Ok(Data { server_ms, found: named(true), missing: named(false), history_ms, not_finite: rows.not_finite })
 }
+    let rows = rows.single_now().map_err(fetch::ambiguous)?;

@@ -223,6 +223,8 @@ async fn a_detector_learns_alarms_survives_and_goes() {
 
 /// Runs a command of howdah to its end.
 fn howdah(arguments: &[&str], files: &[&Path], kubeconfig: Option<&Path>) -> String {
+    let state = "howdah_anomaly_state{namespace=\"shop\",detector=\"orders\",state=\"Anomalous\"} 1";
+    assert!(text.contains(state), "{text}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_howdah"));
     command.args(arguments).args(files);
     if let Some(path) = kubeconfig {
@@ -290,8 +292,6 @@ async fn a_damaged_model_is_trained_anew_and_a_secret_that_is_missing_is_told() 
 
     spec["prometheus"]["secretRef"] = json!({"name": "absent"});
     restarted.cluster.set_spec(spec);
-    restarted.look().await;
-    let told = restarted.condition("DataAvailable");
     // Rows of another instance are no business of this model.
     spec["prometheus"]["selector"] = json!({"instance": "other"});
     operator.cluster.set_spec(spec.clone());
@@ -303,6 +303,8 @@ async fn a_damaged_model_is_trained_anew_and_a_secret_that_is_missing_is_told() 
     operator.look().await;
     assert!(operator.condition("Scoring").starts_with("True"), "{}", operator.condition("Scoring"));
 
+    restarted.look().await;
+    let told = restarted.condition("DataAvailable");
     assert!(told.starts_with("False SecretMissing") && told.contains("Secret shop/absent does not exist"), "{told}");
     // That nothing is seen any more is no sign of health.
     assert_eq!(restarted.detector().status.unwrap().state, Some(State::Anomalous));

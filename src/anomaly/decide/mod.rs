@@ -161,8 +161,9 @@ fn watch(facts: &Facts) -> Decision {
     steps.extend(notices::steps(facts, &mut status, false));
     summarise(facts, &mut status);
 
-    let standing =
-        vec![data(facts), training::standing(facts, &status), scoring(facts, &status), anomalous(facts, &status)];
+    let scoring = scoring(facts, &status);
+    let anomalous = anomalous(facts, &status, &scoring);
+    let standing = vec![data(facts), training::standing(facts, &status), scoring, anomalous];
     // The first condition that does not hold stands in the way of those after it.
     let blocked = standing[..3].iter().find(|standing| !standing.holds);
     let (because, message) = match (&trained.blocked, blocked) {
@@ -170,8 +171,8 @@ fn watch(facts: &Facts) -> Decision {
         (_, Some(standing)) => (standing.reason, standing.message.clone()),
         (_, None) => (Reason::Scoring, standing[2].message.clone()),
     };
-    let due = if trained.soon { SOON } else { next_look(facts, &status) };
-    Decision { because, message, steps, next: due, standing, status }
+    let next = if trained.soon { SOON } else { next_look(facts, &status) };
+    Decision { because, message, steps, next, standing, status }
 }
 
 /// The next row's time, or when something may have changed.
@@ -256,15 +257,15 @@ fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
     }
 }
 
-fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
+fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus, scoring: &Standing<Reason>) -> Standing<Reason> {
     if let Some(open) = incidents::open(status) {
         let shifted = matches!(facts.scored().map(|s| s.alarm), Some(alarm::State::BaselineShifted { .. }));
         let reason = if shifted { Reason::BaselineShifted } else { Reason::AnomalyDetected };
         return stands("Anomalous", true, reason, &open.message);
     }
-    match facts.scored() {
-        Some(_) => stands("Anomalous", false, Reason::Normal, Reason::Normal.sentence()),
-        None => stands("Anomalous", false, Reason::NotTrained, "nothing is scored, so nothing is known to be wrong"),
+    // That nothing is scored is told in another condition's words: here it only means that nothing is known.
+    if scoring.holds {
+        return stands("Anomalous", false, Reason::Normal, Reason::Normal.sentence());
     }
 }
 
@@ -279,12 +280,11 @@ fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,
         (None, Some(_), _) => State::Blind,
     });
-    status.score = match facts.scored().and_then(|scoring| scoring.score) {
-        Some(score) => Some(told_score(status.score, score)),
-        None if status.model.is_none() => None,
-        None => status.score,
-    };
+    // A score that is no longer made is no score.
+    let score = facts.scored().filter(|scoring| scoring.skipped.is_none()).and_then(|scoring| scoring.score);
+    status.score = score.map(|score| told_score(status.score, score));
     status.since = open.as_ref().map(|open| open.since.clone());
+    stands("Anomalous", false, scoring.reason, "nothing is scored, so nothing is known to be wrong")
     status.top_metric = open.as_ref().and_then(|open| open.contributors.first()).map(|first| first.metric.clone());
     status.cause = open.and_then(|open| open.label.or_else(|| open.causes.into_iter().next().map(|cause| cause.cause)));
 }

@@ -78,7 +78,7 @@ pub(super) fn proceed(facts: &Facts, status: &mut AnomalyDetectorStatus) -> Trai
         Turn::Died(why) => failed(facts, status, Reason::TrainingFailed, &why),
         Turn::Lost => failed(facts, status, Reason::TrainingLost, Reason::TrainingLost.sentence()),
         Turn::Later { message } => Trained {
-            blocked: status.model.is_none().then(|| Trouble::new(Reason::TrainingFailed, message)),
+            blocked: status.model.is_none().then(|| Trouble::new(why_failed(status.training.as_ref()), message)),
             ..Trained::default()
         },
     }
@@ -158,23 +158,33 @@ pub(super) fn standing(facts: &Facts, status: &AnomalyDetectorStatus) -> Standin
             None => not_trained(facts, status),
         };
     };
-    let rejected = status.training.as_ref().filter(|training| training.state == TrainingState::Rejected);
-    let (reason, more) = match rejected {
-        Some(training) => {
+    let (reason, more) = match &status.training {
+        Some(training) if training.state == TrainingState::Rejected => {
             let why = training.message.as_deref().unwrap_or_default();
             (Reason::ModelRejected, format!("; the retrained one was rejected: {why}"))
         }
-        None => (Reason::Trained, String::new()),
+        Some(training) if training.state == TrainingState::Failed => {
+            let why = training.message.as_deref().unwrap_or_default();
+            (Reason::Trained, format!("; the last retraining failed ({}): {why}", why_failed(Some(training))))
+        }
+        _ => (Reason::Trained, String::new()),
     };
     let message = format!("{} features, {} rows; {}{more}", model.features, model.rows, model.backtest.message);
     stands("Trained", true, reason, message)
+}
+
+/// The reason that a failed training gave.
+fn why_failed(training: Option<&TrainingStatus>) -> Reason {
+    let word = training.and_then(|training| training.reason.as_deref());
+    let known = Reason::ALL.iter().find(|reason| Some(reason.word()) == word);
+    known.copied().unwrap_or(Reason::TrainingFailed)
 }
 
 fn not_trained(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
     let failed = status.training.as_ref().filter(|training| training.state == TrainingState::Failed);
     let trouble = too_early(facts, None).or_else(|| {
         let message = failed?.message.clone().unwrap_or_default();
-        Some(Trouble::new(Reason::TrainingFailed, message))
+        Some(Trouble::new(why_failed(failed), message))
     });
     match trouble {
         Some(Trouble { reason, message }) => stands("Trained", false, reason, message),

@@ -68,7 +68,11 @@ fn a_failed_training_is_tried_again_after_a_while_under_another_name() {
             _ => facts.job = Some(JobFacts { phase: JobPhase::Failed, ..JobFacts::default() }),
         }
         look(&mut facts);
-        assert_eq!(condition(&facts, "Trained"), "False TrainingFailed");
+        // The Job's own reason, where it left one.
+        let reason = ["ConstantHistory", "TrainingLost", "TrainingFailed", "TrainingFailed"][attempt as usize - 1];
+        assert_eq!(condition(&facts, "Trained"), format!("False {reason}"));
+        look(&mut facts);
+        assert_eq!(condition(&facts, "Ready"), format!("False {reason}"));
         if attempt == 1 {
             assert!(message(&facts, "Ready").contains("nothing moves"), "{}", message(&facts, "Ready"));
         }

@@ -82,6 +82,24 @@ fn an_open_incident_stays_open_while_nothing_is_seen() {
 }
 
 #[test]
+#[test]
+fn nothing_is_called_normal_and_no_score_stays_while_nothing_is_scored() {
+    type Spoil = fn(&mut Facts);
+    let unseen: Spoil = |facts| blind(facts, Reason::PrometheusUnreachable, "refused");
+    let skipped: Spoil = |facts| {
+        let Some(Ok(scoring)) = &mut facts.scoring else { panic!("nothing scores") };
+        scoring.skipped = Some("WarmUp".into());
+    };
+    for (spoil, told) in [(unseen, "False PrometheusUnreachable"), (skipped, "False DataIncomplete")] {
+        let mut facts = healthy(json!({}));
+        assert_eq!((condition(&facts, "Anomalous").as_str(), facts.status().score.is_some()), ("False Normal", true));
+        spoil(&mut facts);
+        look(&mut facts);
+        assert_eq!((condition(&facts, "Anomalous").as_str(), facts.status().score), (told, None));
+        assert_eq!(facts.status().state, Some(State::Blind));
+    }
+}
+
 fn what_is_missing_and_not_finite_and_a_skewed_clock_are_told() {
     let mut facts = healthy(json!({}));
     let data = facts.data.as_mut().unwrap();
