@@ -243,7 +243,7 @@ async fn history(
     server_ms: i64,
 ) -> Result<Data, Trouble> {
     let training = &detector.spec.training;
-    let (window, needed) = (duration::seconds(&training.window), duration::seconds(&training.min_history));
+    let (window, needed) = (training.window_seconds(), training.min_history_seconds());
     let newest = server_ms.div_euclid(1000) * 1000;
     let rows = fetch::coarse(prometheus, watched, newest, window.min(needed + needed / 20 + 60)).await?;
     let empty: Vec<usize> = rows.empty().collect();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AnomalyDetectorStatus, Features, Notify, PrometheusSource};
 use crate::decimal::Decimal;
+use crate::duration;
 use crate::tuning::crd::InstanceReference;
 
 /// Watches one PostgreSQL instance through Prometheus and says when it is unwell, since when, and what moved.
@@ -87,6 +88,9 @@ fn default_step() -> String {
     "15s".into()
 }
 
+/// No history is longer than this: ten years.
+const LONGEST_SECONDS: i64 = 3650 * 86_400;
+
 /// What normal is learnt from, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -116,6 +120,18 @@ impl Default for Training {
             min_history: "24h".into(),
             schedule: Some("0 3 * * *".into()),
         }
+    }
+}
+
+impl Training {
+    /// How far back the history is read, in seconds.
+    pub fn window_seconds(&self) -> i64 {
+        duration::seconds(&self.window).min(LONGEST_SECONDS)
+    }
+
+    /// History that must be there before the first training, in seconds.
+    pub fn min_history_seconds(&self) -> i64 {
+        duration::seconds(&self.min_history).min(LONGEST_SECONDS)
     }
 }
 

@@ -106,6 +106,14 @@ fn check(facts: &Facts) -> Result<(), String> {
     if spec.detection.false_alarms_per_week.0 <= 0.0 {
         return Err("detection.falseAlarmsPerWeek must be positive; 2 is a bearable number".into());
     }
+    let (window, needed) = (spec.training.window_seconds(), spec.training.min_history_seconds());
+    if window < needed {
+        let (window, needed) = (duration::words(window), duration::words(needed));
+        return Err(format!(
+            "training.window is {window} and training.minHistory {needed}: no history in the window would ever be long \
+             enough; lengthen the one or shorten the other"
+        ));
+    }
     check_schedule(spec.training.schedule.as_deref())
 }
 
@@ -278,13 +286,13 @@ fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         // Its first rows are judged with the next look.
         (None, Some(_), _) if facts.scoring.is_none() => State::Learning,
         (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,
+    stands("Anomalous", false, scoring.reason, "nothing is scored, so nothing is known to be wrong")
         (None, Some(_), _) => State::Blind,
     });
     // A score that is no longer made is no score.
     let score = facts.scored().filter(|scoring| scoring.skipped.is_none()).and_then(|scoring| scoring.score);
     status.score = score.map(|score| told_score(status.score, score));
     status.since = open.as_ref().map(|open| open.since.clone());
-    stands("Anomalous", false, scoring.reason, "nothing is scored, so nothing is known to be wrong")
     status.top_metric = open.as_ref().and_then(|open| open.contributors.first()).map(|first| first.metric.clone());
     status.cause = open.and_then(|open| open.label.or_else(|| open.causes.into_iter().next().map(|cause| cause.cause)));
 }

@@ -128,7 +128,7 @@ fn too_early(facts: &Facts, model: Option<&ModelStatus>) -> Option<Trouble> {
         Err(trouble) => return Some(trouble.clone()),
         Ok(data) => data,
     };
-    let needed = duration::seconds(&facts.detector.spec.training.min_history);
+    let needed = facts.detector.spec.training.min_history_seconds();
     match data.history_ms {
         Some(history) if history / 1000 < needed => {
             let (have, missing) = (history / 1000, needed - history / 1000);

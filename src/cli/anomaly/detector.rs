@@ -110,7 +110,7 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let prometheus = fetch::open(&access)?;
     let now = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
     let to = (now - SETTLE_MS).div_euclid(step * 1000) * step * 1000;
-    let window = duration::seconds(&spec.training.window);
+    let window = spec.training.window_seconds();
     // Of two weeks without history Prometheus would evaluate every step.
     let begin = fetch::coarse(&prometheus, &features, to, window).await?.begin().unwrap_or(to);
     let from = begin.max(to - window * 1000) - window / COARSE * 1000;
@@ -208,7 +208,7 @@ fn options(spec: &AnomalyDetectorSpec, exclude: Vec<(i64, i64)>) -> Options {
             merge_gap_ms: defaults.alarm.merge_gap_ms.min(cooldown_ms),
         },
         exclude,
-        min_history_ms: ms(&spec.training.min_history),
+        min_history_ms: spec.training.min_history_seconds() * 1000,
         ..defaults
     }
 }

@@ -52,6 +52,18 @@ const SPOILED: &[Spoiled] = &[
         Reason::InvalidSpecification,
         "falseAlarmsPerWeek",
     ),
+    (
+        |f| f.detector.spec.training.window = "6h".into(),
+        "Ready",
+        Reason::InvalidSpecification,
+        "training.window is 6 h and training.minHistory 24 h",
+    ),
+    (
+        |f| f.detector.spec.training.min_history = "999999999999999d".into(),
+        "Ready",
+        Reason::InvalidSpecification,
+        "training.minHistory",
+    ),
     (|f| f.unseen = Some(Trouble::new(Reason::StepFailed, "forbidden")), "Ready", Reason::StepFailed, "forbidden"),
 ];
 
@@ -71,18 +83,6 @@ fn each_bad_input_has_its_own_reason_and_raises_no_alarm() {
 }
 
 #[test]
-fn an_open_incident_stays_open_while_nothing_is_seen() {
-    let mut facts = healthy(json!({}));
-    sees(&mut facts, vec![incident(NOON, 4.2)]);
-    look(&mut facts);
-    blind(&mut facts, Reason::PrometheusUnreachable, "refused");
-    let (_, report) = look(&mut facts);
-    assert_eq!(condition(&facts, "Anomalous"), "True AnomalyDetected");
-    assert!(report.events.is_empty());
-}
-
-#[test]
-#[test]
 fn nothing_is_called_normal_and_no_score_stays_while_nothing_is_scored() {
     type Spoil = fn(&mut Facts);
     let unseen: Spoil = |facts| blind(facts, Reason::PrometheusUnreachable, "refused");
@@ -100,6 +100,18 @@ fn nothing_is_called_normal_and_no_score_stays_while_nothing_is_scored() {
     }
 }
 
+#[test]
+fn an_open_incident_stays_open_while_nothing_is_seen() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    look(&mut facts);
+    blind(&mut facts, Reason::PrometheusUnreachable, "refused");
+    let (_, report) = look(&mut facts);
+    assert_eq!(condition(&facts, "Anomalous"), "True AnomalyDetected");
+    assert!(report.events.is_empty());
+}
+
+#[test]
 fn what_is_missing_and_not_finite_and_a_skewed_clock_are_told() {
     let mut facts = healthy(json!({}));
     let data = facts.data.as_mut().unwrap();
