@@ -123,11 +123,6 @@ impl Stream {
         self.window.push(levels);
     }
 
-    /// Forgets the recent past: the next row begins another.
-    pub fn rebase(&mut self) {
-        self.window.clear();
-    }
-
     /// Begins another group.
     pub fn restart(&mut self) {
         self.rates.restart();

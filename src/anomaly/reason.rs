@@ -9,7 +9,7 @@ crate::reasons! {
         AnomalyDetected,
         /// The anomaly is over.
         AnomalyResolved,
-        /// The anomaly has lasted so long that it may be the new normal: train anew, or find its cause.
+        /// It may be the new normal: change the annotation howdah.dev/retrain to train anew, or find its cause.
         BaselineShifted,
         /// Rows are scored as they come.
         Scoring,

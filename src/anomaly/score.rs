@@ -134,13 +134,6 @@ impl Scorer {
         *self = Self::new(self.model.clone()).learning_until(self.learns_until);
     }
 
-    /// Takes the present for the new normal: the recent past begins anew.
-    pub fn rebase(&mut self) {
-        self.stream.rebase();
-        self.smoothed = None;
-        self.onsets.fill(None);
-    }
-
     /// Judges the next row: one value per metric of the model as it was read (a counter's count), NaN where missing.
     /// A row that is itself beyond the threshold does not enter the recent past that the next ones are compared with.
     pub fn push(&mut self, time: i64, raw: &[f64]) -> Scored {

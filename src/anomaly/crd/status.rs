@@ -48,6 +48,9 @@ pub struct AnomalyDetectorStatus {
     /// The last incidents, newest first; an open one has no end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<IncidentStatus>,
+    /// Times of older incidents, newest first: trainings leave them out, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_incidents: Vec<PastIncident>,
     /// Signatures of labelled incidents, by which later ones are recognised.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<LearntSignature>,
@@ -114,12 +117,12 @@ pub struct ModelStatus {
     pub trained_at: Time,
     /// Hash of the specification that it was trained for.
     pub spec_hash: String,
-    /// Rows that it learnt from.
-    pub rows: i64,
-    /// Rows that were left out: missing data, excluded times, incidents, trials, the worst percent.
     /// Hash of the queries that its rows came from, and of the step: rows of others are not scored by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_hash: Option<String>,
+    /// Rows that it learnt from.
+    pub rows: i64,
+    /// Rows that were left out: missing data, excluded times, incidents, trials, the worst percent.
     pub rows_left_out: i64,
     /// Features that it scores.
     pub features: i32,
@@ -190,6 +193,15 @@ pub struct IncidentStatus {
     /// Its cause as labelled by the annotation `howdah.dev/cause`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+}
+
+/// When an incident was that `incidents` no longer holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PastIncident {
+    /// Its begin.
+    pub from: Time,
+    /// Its end.
+    pub to: Time,
 }
 
 /// A feature's part in an incident.

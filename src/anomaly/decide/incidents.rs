@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::super::CAUSE_ANNOTATION;
 use super::super::alarm;
-use super::super::crd::{AnomalyDetectorStatus, CauseStatus, ContributionStatus, IncidentStatus, LearntSignature};
+use super::super::crd::{
+    AnomalyDetectorStatus, CauseStatus, ContributionStatus, IncidentStatus, LearntSignature, PastIncident,
+};
 use super::super::facts::{Facts, time};
 use super::super::incident::{ChangeEvent, Incident, is_id};
 use super::super::score::Contribution;
@@ -13,6 +15,8 @@ use crate::decimal::Decimal;
 
 /// Incidents that the status keeps.
 const INCIDENTS: usize = 10;
+/// Times of older ones that it keeps.
+const PAST_INCIDENTS: usize = 128;
 /// Signatures that it keeps; the oldest go.
 const SIGNATURES: usize = 16;
 /// Changes of an incident that are kept for its label: the strongest.
@@ -46,7 +50,23 @@ pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         *status = close_all(std::mem::take(status), scoring.time);
     }
     status.incidents.sort_by_key(|incident| std::cmp::Reverse(incident.since.0));
-    status.incidents.truncate(INCIDENTS);
+    let older = status.incidents.split_off(status.incidents.len().min(INCIDENTS));
+    remember(facts, status, older);
+}
+
+/// Keeps the times of incidents that the status has no room for, as long as a training may read them.
+fn remember(facts: &Facts, status: &mut AnomalyDetectorStatus, older: Vec<IncidentStatus>) {
+    for incident in older {
+        let past = PastIncident { to: incident.until.unwrap_or(facts.now.clone()), from: incident.since };
+        // One that a replay shows again is known.
+        if !status.past_incidents.iter().any(|known| known.from == past.from) {
+            status.past_incidents.push(past);
+        }
+    }
+    let begin = facts.now.0.as_second() - facts.detector.spec.training.window_seconds();
+    status.past_incidents.retain(|past| past.to.0.as_second() >= begin);
+    status.past_incidents.sort_by_key(|past| std::cmp::Reverse(past.from.0));
+    status.past_incidents.truncate(PAST_INCIDENTS);
 }
 
 fn take(status: &mut AnomalyDetectorStatus, incident: &Incident, now: i64) {

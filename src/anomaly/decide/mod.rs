@@ -268,8 +268,11 @@ fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
 fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus, scoring: &Standing<Reason>) -> Standing<Reason> {
     if let Some(open) = incidents::open(status) {
         let shifted = matches!(facts.scored().map(|s| s.alarm), Some(alarm::State::BaselineShifted { .. }));
-        let reason = if shifted { Reason::BaselineShifted } else { Reason::AnomalyDetected };
-        return stands("Anomalous", true, reason, &open.message);
+        if shifted {
+            let message = format!("{} {}", open.message, Reason::BaselineShifted.sentence());
+            return stands("Anomalous", true, Reason::BaselineShifted, message);
+        }
+        return stands("Anomalous", true, Reason::AnomalyDetected, &open.message);
     }
     // That nothing is scored is told in another condition's words: here it only means that nothing is known.
     if scoring.holds {
@@ -283,10 +286,10 @@ fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     status.state = Some(match (&open, &status.model, facts.scored()) {
         (Some(_), _, _) => State::Anomalous,
         (None, None, _) => State::Learning,
+    stands("Anomalous", false, scoring.reason, "nothing is scored, so nothing is known to be wrong")
         // Its first rows are judged with the next look.
         (None, Some(_), _) if facts.scoring.is_none() => State::Learning,
         (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,
-    stands("Anomalous", false, scoring.reason, "nothing is scored, so nothing is known to be wrong")
         (None, Some(_), _) => State::Blind,
     });
     // A score that is no longer made is no score.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -28,6 +28,7 @@ use crate::decimal::Decimal;
 use crate::duration;
 use crate::learn::torch::autoencoder;
 use crate::learn::worker::Worker;
+use crate::tuning::crd::TuningTrial;
 use crate::world::store::Store;
 
 /// The history may begin this part of the window before the first row of a coarse look at it.
@@ -151,19 +152,18 @@ fn kept(error: &crate::world::store::StoreError) -> Trouble {
 }
 
 /// Times that are not normal: what the user says, incidents, and the trials of tunings. Milliseconds since 1970.
-async fn excluded(client: &Client, detector: &AnomalyDetector, now: i64) -> Result<Vec<(i64, i64)>> {
+fn excluded(detector: &AnomalyDetector, trials: &[TuningTrial], now: i64) -> Vec<(i64, i64)> {
     let ms = |time: &Time| time.0.as_millisecond();
     let mut ranges: Vec<(i64, i64)> =
         detector.spec.training.exclude.iter().map(|range| (ms(&range.from), ms(&range.to))).collect();
-    let incidents = detector.status.iter().flat_map(|status| &status.incidents);
-    let incidents = incidents.map(|incident| (ms(&incident.since), incident.until.as_ref().map_or(now, ms)));
-    ranges.extend(incidents.filter(|(from, to)| to - from < SHIFTED_MS));
-    if let Some(instance) = &detector.spec.instance_ref {
-        let namespace = detector.namespace().unwrap_or_default();
-        let trials = trials(client, &namespace, &instance.name).await.context("the tunings' trials can't be read")?;
-        ranges.extend(trials.iter().filter_map(|trial| coincidence::span(trial, now)));
+    if let Some(status) = &detector.status {
+        let shown = status.incidents.iter();
+        let shown = shown.map(|incident| (ms(&incident.since), incident.until.as_ref().map_or(now, ms)));
+        let past = status.past_incidents.iter().map(|past| (ms(&past.from), ms(&past.to)));
+        ranges.extend(shown.chain(past).filter(|(from, to)| to - from < SHIFTED_MS));
     }
-    Ok(ranges)
+    ranges.extend(trials.iter().filter_map(|trial| coincidence::span(trial, now)));
+    ranges
 }
 
 fn matrix(rows: Rows, features: &[Watched], step_ms: i64) -> Result<Matrix, Trouble> {
@@ -264,9 +264,37 @@ mod tests {
         let mut summary = Summary { rows_used: longest, backtest_days: 1234.567, ..Summary::default() };
         summary.outcome.loss = -123_456_789_012.345;
         summary.outcome.alarms = longest;
-        let model = told("f".repeat(10), &summary);
+        let model = told("f".repeat(10), "f".repeat(10), &summary);
         let directory = tempfile::tempdir().unwrap();
         termination::write(&directory.path().join("log"), &TrainingResult::Trained(Box::new(model))).unwrap();
+    }
+
+    #[test]
+    fn incidents_trials_and_what_people_say_are_left_out_and_a_new_normal_is_not() {
+        let detector: AnomalyDetector = serde_json::from_value(json!({
+            "metadata": {"name": "orders"},
+            "spec": {
+                "prometheus": {"url": "http://p"},
+                "training": {"exclude": [{"from": "1970-01-01T00:00:01Z", "to": "1970-01-01T00:00:02Z"}]},
+            },
+            "status": {
+                "incidents": [{
+                    "id": "a", "since": "1970-01-01T00:00:03Z", "raised": "1970-01-01T00:00:03Z", "peak": "2", "message": "",
+                }],
+                "pastIncidents": [
+                    {"from": "1970-01-01T00:00:04Z", "to": "1970-01-01T00:00:05Z"},
+                    {"from": "1970-01-01T00:00:04Z", "to": "1970-01-04T00:00:00Z"},
+                ],
+            },
+        }))
+        .unwrap();
+        let trial: TuningTrial = serde_json::from_value(json!({
+            "metadata": {"name": "t", "creationTimestamp": "1970-01-01T00:00:06Z"},
+            "spec": {"tuning": "demo", "session": "s", "number": 4, "kind": "Explore", "marker": "m", "parameters": {}},
+        }))
+        .unwrap();
+        let expected = [(1000, 2000), (3000, 9000), (4000, 5000), (6000, 9000)];
+        assert_eq!(excluded(&detector, &[trial], 9000), expected);
     }
 
     #[test]

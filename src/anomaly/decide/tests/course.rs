@@ -1,6 +1,7 @@
 //! From the first look to a model that scores, and from one model to the next.
 
 use super::*;
+use crate::anomaly::RETRAIN_ANNOTATION;
 use crate::control::training::{TrainingState, next_due};
 
 fn result(facts: &mut Facts, result: &TrainingResult) {
@@ -128,9 +129,49 @@ fn a_retrained_model_is_promoted_only_within_the_alarm_budget() {
 }
 
 #[test]
+fn a_retraining_that_failed_is_told_beside_the_model_that_goes_on() {
+    let mut facts = healthy(json!({"training": {"schedule": "0 3 * * *", "minHistory": "24h"}}));
+    pass(&mut facts, 15 * 3_600_000);
+    look(&mut facts);
+    look(&mut facts);
+    result(&mut facts, &TrainingResult::failed(Reason::ModelStoreUnavailable, "no space left"));
+    for _ in 0..2 {
+        look(&mut facts);
+        assert_eq!(
+            (condition(&facts, "Trained").as_str(), training(&facts).0),
+            ("True Trained", TrainingState::Failed)
+        );
+        let told = message(&facts, "Trained");
+        assert!(told.contains("retraining failed (ModelStoreUnavailable): no space left"), "{told}");
+    }
+    assert_eq!(condition(&facts, "Ready"), "True Scoring");
+}
+
+#[test]
+fn each_value_of_the_annotation_trains_anew_once() {
+    let mut facts = healthy(json!({}));
+    for value in ["yes", "again"] {
+        facts.detector.metadata.annotations = Some([(RETRAIN_ANNOTATION.to_owned(), value.to_owned())].into());
+        look(&mut facts);
+        assert_eq!((training(&facts).0, condition(&facts, "Ready").as_str()), (TrainingState::Due, "True Scoring"));
+        look(&mut facts);
+        // What is normal now is what was not before: that the last model would be alarmed says nothing against it.
+        let model = trained(&facts, 9, 2.0);
+        result(&mut facts, &TrainingResult::Trained(Box::new(model)));
+        look(&mut facts);
+        assert_eq!(training(&facts).0, TrainingState::Promoted);
+        assert_eq!(facts.status().model.unwrap().name, training(&facts).2);
+        assert_eq!((look(&mut facts).0.steps, training(&facts).0), (vec![], TrainingState::Promoted));
+    }
+}
+
+#[test]
 fn another_specification_or_an_unusable_model_trains_anew() {
     let mut facts = healthy(json!({}));
     facts.scoring = Some(Err(Trouble::new(Reason::ModelUnusable, "the model is damaged")));
+    // Without any history there is nothing to learn from.
+    look(&mut facts);
+    assert_eq!((facts.status().training, condition(&facts, "Trained").as_str()), (None, "False NoSeries"));
     facts.data.as_mut().unwrap().history_ms = Some(48 * 3_600_000);
     look(&mut facts);
     assert_eq!(training(&facts).0, TrainingState::Due);
@@ -164,6 +205,3 @@ fn schedules_are_read_as_cron_in_utc() {
     assert_eq!(next("*/30 * * * 1-5", "2026-03-06T23:45:00Z"), at("2026-03-09T00:00:00Z"));
     assert!(next_due("0 3 * *", at("2026-03-02T00:00:00Z")).unwrap_err().contains("0 3 * * *"));
 }
-    // Without any history there is nothing to learn from.
-    look(&mut facts);
-    assert_eq!((facts.status().training, condition(&facts, "Trained").as_str()), (None, "False NoSeries"));

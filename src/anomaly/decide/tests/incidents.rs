@@ -160,6 +160,12 @@ fn only_the_last_incidents_are_kept() {
     assert_eq!((incidents.len(), incidents[0].since.clone()), (10, time(NOON + 29 * 3_600_000)));
 }
 
+    // The times of the others are left out of trainings for as long as these read them.
+    let past = facts.status().past_incidents;
+    assert_eq!((past.len(), past[0].from.clone()), (20, time(NOON + 19 * 3_600_000)));
+    pass(&mut facts, 14 * 86_400_000 + 10 * 3_600_000);
+    look(&mut facts);
+    assert_eq!(facts.status().past_incidents.len(), 10);
 #[test]
 fn receivers_hear_of_the_begin_and_the_end_and_an_alertmanager_in_between() {
     use DeliveryState::{Firing, Resolved};
