@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 
 use super::crd::{AnomalyDetector, DeliveryState, State};
-use super::decide::{Decision, Notice, Receiver, Step};
+use super::decide::{Decision, Notice, Receiver, Step, retry_after};
 use super::facts::Trouble;
 use super::fetch;
 use super::model_path;
@@ -90,11 +90,21 @@ async fn notify(surroundings: &Surroundings, detector: &AnomalyDetector, notice:
     let namespace = detector.namespace().unwrap_or_default();
     let access = fetch::receiver(&surroundings.client, &namespace, receiver).await?;
     let told = post_json(&access, path, &notice.body, TOLD_WITHIN).await;
-    let word = notice.receiver.word();
-    told.map_err(|message| Trouble::new(Reason::NotDelivered, format!("{word} was not told: {message}")))?;
+    let now = Timestamp::now();
+    let mut detectors = surroundings.memory.lock();
+    let kept = detectors.entry(detector.uid().unwrap_or_default()).or_default();
+    let target = (notice.receiver, receiver.url.clone());
+    if let Err(message) = told {
+        let message = format!("{} was not told: {message}", notice.receiver.word());
+        let refused = kept.refused.entry(target).or_default();
+        refused.times = refused.times.saturating_add(1);
+        refused.again = now.as_millisecond() + retry_after(refused.times);
+        refused.message.clone_from(&message);
+        return Err(Trouble::new(Reason::NotDelivered, message));
+    }
+    kept.refused.remove(&target);
     if notice.receiver == Receiver::Alertmanager {
-        let told = (notice.state == DeliveryState::Firing).then(|| Time(Timestamp::now()));
-        surroundings.memory.lock().entry(detector.uid().unwrap_or_default()).or_default().alerted = told;
+        kept.alerted = (notice.state == DeliveryState::Firing).then_some(Time(now));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::FINALIZER;
 use super::alarm;
 use super::crd::{AnomalyDetector, AnomalyDetectorStatus};
+use super::decide::Receiver;
 use super::incident::Incident;
 use super::reason::Reason;
 use super::score::Contribution;
@@ -40,6 +41,21 @@ pub struct Facts {
     pub trainer: Result<(), Trouble>,
     /// When the Alertmanager was last told that an alert fires.
     pub alerted: Option<Time>,
+    /// Receivers that did not take what they were last told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refusal>,
+}
+
+/// A receiver that did not take what it was told, and is left alone for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// Who.
+    pub receiver: Receiver,
+    /// Why not.
+    pub message: String,
+    /// When it may be told again.
+    pub again: Time,
 }
 
 /// What Prometheus has of the features.

@@ -8,8 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::crd::{AnomalyDetector, ModelStatus, State};
-use super::decide::decide;
-use super::facts::{Data, Facts, SETTLE_MS, Scoring, Trouble};
+use super::decide::{Receiver, decide};
+use super::facts::{Data, Facts, Refusal, SETTLE_MS, Scoring, Trouble, time};
 use super::features::{Watched, learnt_from, metrics, scrapes, watched};
 use super::fetch;
 use super::fetch::beside::Beside;
@@ -43,19 +43,22 @@ impl Surroundings {
             job: None,
             trainer: Ok(()),
             alerted: None,
+            refused: Vec::new(),
         };
         if let Err(error) = self.read_cluster(&mut facts).await {
             facts.unseen = Some(Trouble::new(Reason::StepFailed, error.to_string()));
             return facts;
         }
         let uid = facts.detector.uid().unwrap_or_default();
-        facts.alerted = self.memory.lock().get(&uid).and_then(|kept| kept.alerted.clone());
+        self.recall(&mut facts, &uid);
         if facts.detector.metadata.deletion_timestamp.is_some() {
             self.memory.lock().remove(&uid);
             return facts;
         }
         if facts.detector.spec.suspend {
-            self.memory.lock().remove(&uid);
+            if let Some(kept) = self.memory.lock().get_mut(&uid) {
+                (kept.watching, kept.beside) = (None, Beside::default());
+            }
             self.tell(&facts);
             return facts;
         }
@@ -71,6 +74,21 @@ impl Surroundings {
         }
         self.tell(&facts);
         facts
+    }
+
+    /// What receivers were told, or would not hear.
+    fn recall(&self, facts: &mut Facts, uid: &str) {
+        let detectors = self.memory.lock();
+        let Some(kept) = detectors.get(uid) else { return };
+        facts.alerted.clone_from(&kept.alerted);
+        let notify = &facts.detector.spec.notify;
+        let declared = [(Receiver::Alertmanager, &notify.alertmanager), (Receiver::Webhook, &notify.webhook)];
+        for (receiver, url) in declared.into_iter().filter_map(|(kind, found)| Some((kind, &found.as_ref()?.url))) {
+            if let Some(refused) = kept.refused.get(&(receiver, url.clone())) {
+                let (message, again) = (refused.message.clone(), time(refused.again));
+                facts.refused.push(Refusal { receiver, message, again });
+            }
+        }
     }
 
     /// The detector itself and the Job of its training.
@@ -105,6 +123,12 @@ impl Surroundings {
         let server_ms = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
         let model = detector.status.as_ref().and_then(|status| status.model.as_ref());
         let Some(model) = model else { return Ok((history(&prometheus, &watched, detector, server_ms).await?, None)) };
+        if !learnt_from(model, detector, &watched, step) {
+            let message = "the model learnt from other rows than prometheus.selector, features and step give now: \
+                           nothing is scored until a new one is trained";
+            let unusable = Trouble::new(Reason::ModelUnusable, message);
+            return Ok((history(&prometheus, &watched, detector, server_ms).await?, Some(Err(unusable))));
+        }
         match self.score(detector, model, &prometheus, &watched, (now, server_ms)).await {
             Ok((data, scoring)) => Ok((data, Some(Ok(scoring)))),
             // The model is at fault, not the data.
@@ -123,12 +147,6 @@ impl Surroundings {
         prometheus: &Prometheus,
         watched: &[Watched],
         (now, server_ms): (i64, i64),
-        if !learnt_from(model, detector, &watched, step) {
-            let message = "the model learnt from other rows than prometheus.selector, features and step give now: \
-                           nothing is scored until a new one is trained";
-            let unusable = Trouble::new(Reason::ModelUnusable, message);
-            return Ok((history(&prometheus, &watched, detector, server_ms).await?, Some(Err(unusable))));
-        }
     ) -> Result<(Data, Scoring), Trouble> {
         let uid = detector.uid().unwrap_or_default();
         let step_ms = duration::seconds(&detector.spec.step).max(1) * 1000;
@@ -246,6 +264,7 @@ async fn history(
     let (window, needed) = (training.window_seconds(), training.min_history_seconds());
     let newest = server_ms.div_euclid(1000) * 1000;
     let rows = fetch::coarse(prometheus, watched, newest, window.min(needed + needed / 20 + 60)).await?;
+    let rows = rows.single_now().map_err(fetch::ambiguous)?;
     let empty: Vec<usize> = rows.empty().collect();
     let named = |wanted: bool| {
         let those = watched.iter().enumerate().filter(|(index, _)| empty.contains(index) != wanted);
@@ -254,4 +273,3 @@ async fn history(
     let history_ms = rows.begin().map(|begin| newest - begin);
     Ok(Data { server_ms, found: named(true), missing: named(false), history_ms, not_finite: rows.not_finite })
 }
-    let rows = rows.single_now().map_err(fetch::ambiguous)?;

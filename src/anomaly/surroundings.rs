@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 
+use super::decide::Receiver;
 use super::facts::Trouble;
 use super::fetch::beside::Beside;
 use super::reason::Reason;
@@ -50,6 +51,19 @@ pub(super) struct Kept {
     pub(super) beside: Beside,
     /// When the Alertmanager was last told that an alert fires.
     pub(super) alerted: Option<Time>,
+    /// Receivers that did not take what they were last told, by kind and URL.
+    pub(super) refused: HashMap<(Receiver, String), Refused>,
+}
+
+/// A receiver that did not take what it was told.
+#[derive(Default)]
+pub(super) struct Refused {
+    /// How often in a row.
+    pub(super) times: u32,
+    /// Why not, the last time.
+    pub(super) message: String,
+    /// When it may be told again, in milliseconds since 1970.
+    pub(super) again: i64,
 }
 
 impl Memory {

@@ -22,6 +22,7 @@ struct Kept {
     pod_of_job: Option<Value>,
     received: Vec<(String, Value)>,
     progress: Option<String>,
+    refuses: bool,
 }
 
 pub struct Cluster {
@@ -81,6 +82,11 @@ impl Cluster {
             job["status"] = ended.job_status();
         }
         kept.pod_of_job = Some(ended.pod("training"));
+    }
+
+    /// From now on receivers take nothing, or everything.
+    pub fn receivers_refuse(&self, refuse: bool) {
+        self.kept.lock().unwrap().refuses = refuse;
     }
 
     /// What was posted to a receiver's path.
@@ -145,6 +151,7 @@ async fn answer(State(kept): State<Arc<Mutex<Kept>>>, method: Method, uri: Uri, 
         "/apis/batch/v1/namespaces/howdah-system/jobs",
     );
     match (method.as_str(), path) {
+        ("POST", "/api/v2/alerts" | "/hook") if kept.refuses => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         ("POST", "/api/v2/alerts" | "/hook") => {
             kept.received.push((path.to_owned(), sent));
             StatusCode::OK.into_response()

@@ -205,6 +205,17 @@ async fn a_detector_learns_alarms_survives_and_goes() {
     let (decision, _, written) = operator.look().await;
     assert!(decision.steps.is_empty() && !written);
 
+    // A receiver that is down is not posted to with every row.
+    operator.cluster.receivers_refuse(true);
+    operator.restart();
+    let (tried, ..) = operator.look().await;
+    assert!(matches!(&tried.steps[..], [Step::Notify(_)]), "{:?}", tried.steps);
+    let (held, ..) = operator.look().await;
+    assert!(held.steps.is_empty(), "{:?}", held.steps);
+    assert!(operator.condition("Ready").starts_with("False NotDelivered"), "{}", operator.condition("Ready"));
+    operator.cluster.receivers_refuse(false);
+    operator.restart();
+
     // Blind, it says so, and the incident stays.
     prometheus.stop();
     operator.look().await;
@@ -212,6 +223,8 @@ async fn a_detector_learns_alarms_survives_and_goes() {
     assert!(operator.condition("Anomalous").starts_with("True AnomalyDetected"));
     let text = operator.room.0.metrics.text().unwrap();
     assert!(!text.contains("howdah_anomaly_score{"), "{text}");
+    let state = "howdah_anomaly_state{namespace=\"shop\",detector=\"orders\",state=\"Anomalous\"} 1";
+    assert!(text.contains(state), "{text}");
 
     // Deleted, it resolves what it told of and leaves nothing.
     operator.cluster.delete();
@@ -223,8 +236,6 @@ async fn a_detector_learns_alarms_survives_and_goes() {
 
 /// Runs a command of howdah to its end.
 fn howdah(arguments: &[&str], files: &[&Path], kubeconfig: Option<&Path>) -> String {
-    let state = "howdah_anomaly_state{namespace=\"shop\",detector=\"orders\",state=\"Anomalous\"} 1";
-    assert!(text.contains(state), "{text}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_howdah"));
     command.args(arguments).args(files);
     if let Some(path) = kubeconfig {
@@ -281,17 +292,6 @@ async fn a_damaged_model_is_trained_anew_and_a_secret_that_is_missing_is_told() 
     operator.look().await;
     assert!(operator.condition("Ready").starts_with("True Scoring"), "{}", operator.condition("Ready"));
 
-    let status = operator.detector().status.unwrap();
-    let path = format!("anomaly/shop/{}/{}", cluster::UID, status.model.unwrap().name);
-    fs::write(operator.models.path().join(path), b"no model").unwrap();
-    let mut restarted = operator;
-    restarted.restart();
-    restarted.look().await;
-    assert!(restarted.condition("Scoring").starts_with("False ModelUnusable"), "{}", restarted.condition("Scoring"));
-    assert_eq!(restarted.detector().status.unwrap().training.unwrap().state, TrainingState::Due);
-
-    spec["prometheus"]["secretRef"] = json!({"name": "absent"});
-    restarted.cluster.set_spec(spec);
     // Rows of another instance are no business of this model.
     spec["prometheus"]["selector"] = json!({"instance": "other"});
     operator.cluster.set_spec(spec.clone());
@@ -303,6 +303,17 @@ async fn a_damaged_model_is_trained_anew_and_a_secret_that_is_missing_is_told() 
     operator.look().await;
     assert!(operator.condition("Scoring").starts_with("True"), "{}", operator.condition("Scoring"));
 
+    let status = operator.detector().status.unwrap();
+    let path = format!("anomaly/shop/{}/{}", cluster::UID, status.model.unwrap().name);
+    fs::write(operator.models.path().join(path), b"no model").unwrap();
+    let mut restarted = operator;
+    restarted.restart();
+    restarted.look().await;
+    assert!(restarted.condition("Scoring").starts_with("False ModelUnusable"), "{}", restarted.condition("Scoring"));
+    assert_eq!(restarted.detector().status.unwrap().training.unwrap().state, TrainingState::Due);
+
+    spec["prometheus"]["secretRef"] = json!({"name": "absent"});
+    restarted.cluster.set_spec(spec);
     restarted.look().await;
     let told = restarted.condition("DataAvailable");
     assert!(told.starts_with("False SecretMissing") && told.contains("Secret shop/absent does not exist"), "{told}");

@@ -18,7 +18,7 @@ use crate::control::training::check_schedule;
 use crate::decimal::Decimal;
 use crate::duration;
 
-pub use notices::{Notice, Receiver};
+pub use notices::{Notice, Receiver, retry_after};
 
 /// What to do, because of what, and when to look next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,7 +134,7 @@ fn delete(facts: &Facts) -> Decision {
         return gone;
     }
     let mut status = incidents::close_all(facts.status(), facts.now_ms());
-    let mut steps = notices::steps(facts, &mut status, true);
+    let mut steps = notices::due(facts, &mut status, true).steps;
     steps.extend(training::running(&status).map(|training| Step::EndTraining { name: training.job.clone() }));
     steps.push(Step::Release);
     Decision { steps, status, ..gone }
@@ -143,7 +143,7 @@ fn delete(facts: &Facts) -> Decision {
 /// Nothing is looked at, so nothing is known to be wrong.
 fn suspend(facts: &Facts) -> Decision {
     let mut status = incidents::close_all(facts.status(), facts.now_ms());
-    let mut steps = notices::steps(facts, &mut status, true);
+    let notices::Due { mut steps, held } = notices::due(facts, &mut status, true);
     if let Some(running) = training::running(&status) {
         steps.push(Step::EndTraining { name: running.job.clone() });
         status.training = None;
@@ -154,7 +154,11 @@ fn suspend(facts: &Facts) -> Decision {
         .map(|condition| stands(condition, false, Reason::Suspended, Reason::Suspended.sentence()));
     let mut standing = standing.to_vec();
     standing.insert(1, training::standing(facts, &status));
-    let next = if steps.is_empty() { IDLE } else { SOON };
+    let next = match (&held, steps.is_empty()) {
+        (_, false) => SOON,
+        (Some(_), true) => PATIENT,
+        (None, true) => IDLE,
+    };
     Decision { steps, status, standing, ..resting(Reason::Suspended, Reason::Suspended.sentence(), next) }
 }
 
@@ -166,7 +170,8 @@ fn watch(facts: &Facts) -> Decision {
     let mut steps = trained.steps;
     incidents::update(facts, &mut status);
     incidents::label(facts, &mut status);
-    steps.extend(notices::steps(facts, &mut status, false));
+    let due = notices::due(facts, &mut status, false);
+    steps.extend(due.steps);
     summarise(facts, &mut status);
 
     let scoring = scoring(facts, &status);
@@ -174,10 +179,13 @@ fn watch(facts: &Facts) -> Decision {
     let standing = vec![data(facts), training::standing(facts, &status), scoring, anomalous];
     // The first condition that does not hold stands in the way of those after it.
     let blocked = standing[..3].iter().find(|standing| !standing.holds);
-    let (because, message) = match (&trained.blocked, blocked) {
-        (Some(trouble), Some(standing)) if standing.condition == "Trained" => (trouble.reason, trouble.message.clone()),
-        (_, Some(standing)) => (standing.reason, standing.message.clone()),
-        (_, None) => (Reason::Scoring, standing[2].message.clone()),
+    let (because, message) = match (&trained.blocked, blocked, &due.held) {
+        (Some(trouble), Some(standing), _) if standing.condition == "Trained" => {
+            (trouble.reason, trouble.message.clone())
+        }
+        (_, Some(standing), _) => (standing.reason, standing.message.clone()),
+        (_, None, Some(held)) => (held.reason, held.message.clone()),
+        (_, None, None) => (Reason::Scoring, standing[2].message.clone()),
     };
     let next = if trained.soon { SOON } else { next_look(facts, &status) };
     Decision { because, message, steps, next, standing, status }
@@ -278,6 +286,7 @@ fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus, scoring: &Standing<R
     if scoring.holds {
         return stands("Anomalous", false, Reason::Normal, Reason::Normal.sentence());
     }
+    stands("Anomalous", false, scoring.reason, "nothing is scored, so nothing is known to be wrong")
 }
 
 /// The columns that `kubectl get` shows.
@@ -286,7 +295,6 @@ fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     status.state = Some(match (&open, &status.model, facts.scored()) {
         (Some(_), _, _) => State::Anomalous,
         (None, None, _) => State::Learning,
-    stands("Anomalous", false, scoring.reason, "nothing is scored, so nothing is known to be wrong")
         // Its first rows are judged with the next look.
         (None, Some(_), _) if facts.scoring.is_none() => State::Learning,
         (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,

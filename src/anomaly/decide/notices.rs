@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::crd::{AnomalyDetectorStatus, Delivery, DeliveryState, IncidentStatus, Mode};
-use super::super::facts::{Facts, time};
+use super::super::facts::{Facts, Trouble, time};
+use super::super::reason::Reason;
 use super::Step;
 
 /// An Alertmanager is told again after this, in milliseconds.
 const AGAIN_MS: i64 = 60_000;
 /// An alert that is not repeated ends by itself after this, in milliseconds.
 const EXPIRES_MS: i64 = 300_000;
+/// A receiver that took nothing is left alone for this long, in milliseconds; it doubles each time up to the longest.
+const FIRST_RETRY_MS: i64 = 15_000;
+const LONGEST_RETRY_MS: i64 = 300_000;
 
 /// What a receiver is to be told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +33,7 @@ pub struct Notice {
 }
 
 /// Kinds of receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Receiver {
     /// An Alertmanager, by its API v2.
@@ -48,15 +52,33 @@ impl Receiver {
     }
 }
 
+/// How long a receiver is left alone that took nothing so many times, in milliseconds.
+pub fn retry_after(times: u32) -> i64 {
+    (FIRST_RETRY_MS << times.clamp(1, 16).saturating_sub(1)).min(LONGEST_RETRY_MS)
+}
+
+/// What is to be told.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub steps: Vec<Step>,
+    /// Why something is not told yet that should be.
+    pub held: Option<Trouble>,
+}
+
 /// The notices that are due, recorded as delivered. With `ending`, nothing new is told: only what was begun is ended.
-pub(super) fn steps(facts: &Facts, status: &mut AnomalyDetectorStatus, ending: bool) -> Vec<Step> {
+pub(super) fn due(facts: &Facts, status: &mut AnomalyDetectorStatus, ending: bool) -> Due {
     let notify = &facts.detector.spec.notify;
     let alerting = facts.detector.spec.mode == Mode::Alert;
     let receivers = [
         (Receiver::Alertmanager, alerting && notify.alertmanager.is_some()),
         (Receiver::Webhook, alerting && notify.webhook.is_some()),
     ];
-    let mut steps = Vec::new();
+    // Who is deleted says goodbye once, and whoever it was.
+    let deleted = facts.detector.metadata.deletion_timestamp.is_some();
+    let refused = |receiver: Receiver| {
+        facts.refused.iter().find(|refusal| refusal.receiver == receiver && facts.now.0 < refusal.again.0 && !deleted)
+    };
+    let mut due = Due::default();
     for (receiver, listens) in receivers {
         let known = status.deliveries.iter().position(|delivery| delivery.receiver == receiver.word());
         if !listens {
@@ -65,7 +87,11 @@ pub(super) fn steps(facts: &Facts, status: &mut AnomalyDetectorStatus, ending: b
             continue;
         }
         let before = known.map(|index| status.deliveries[index].clone());
-        let Some((incident, state)) = due(facts, status, receiver, before.as_ref(), ending) else { continue };
+        let Some((incident, state)) = next(facts, status, receiver, before.as_ref(), ending) else { continue };
+        if let Some(refusal) = refused(receiver) {
+            due.held = Some(Trouble::new(Reason::NotDelivered, &refusal.message));
+            continue;
+        }
         let body = match receiver {
             Receiver::Alertmanager => alert(facts, &incident, state),
             Receiver::Webhook => document(facts, &incident, state),
@@ -75,12 +101,12 @@ pub(super) fn steps(facts: &Facts, status: &mut AnomalyDetectorStatus, ending: b
             Some(index) => status.deliveries[index] = delivery,
             None => status.deliveries.push(delivery),
         }
-        steps.push(Step::Notify(Box::new(Notice { receiver, incident: incident.id, state, body })));
+        due.steps.push(Step::Notify(Box::new(Notice { receiver, incident: incident.id, state, body })));
     }
-    steps
+    due
 }
 
-fn due(
+fn next(
     facts: &Facts,
     status: &AnomalyDetectorStatus,
     receiver: Receiver,

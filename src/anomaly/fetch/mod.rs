@@ -159,14 +159,25 @@ pub async fn coarse(prometheus: &Prometheus, watched: &[Watched], newest: i64, s
     answered(prometheus, watched, (newest - seconds.div_euclid(step) * step * 1000, newest), step).await
 }
 
-/// Of a rejected expression, the feature that it was rejected for: each is asked for alone.
-async fn culprit(prometheus: &Prometheus, watched: &[Watched], at: i64, together: &str) -> Trouble {
-    for feature in watched {
-        if let Err(PrometheusError::Rejected { message }) = prometheus.range(&feature.expression, (at, at), 1, 1).await
-        {
-            let message = format!("the query of feature {}: {message}", feature.name);
-            return Trouble::new(Reason::QueryRejected, message);
+/// Of a rejected expression, the feature that it was rejected for: one half is asked for, then the other, and so on.
+async fn culprit(prometheus: &Prometheus, watched: &[Watched], at: i64, whole: &str) -> Trouble {
+    let (mut suspects, mut words) = (watched, None);
+    while suspects.len() > 1 || words.is_none() {
+        let (left, right) = suspects.split_at(suspects.len() / 2);
+        let mut rejected = None;
+        for half in [left, right].into_iter().filter(|half| !half.is_empty()) {
+            let expression = if let [only] = half { only.expression.clone() } else { together(half) };
+            if let Err(PrometheusError::Rejected { message }) =
+                prometheus.range(&expression, (at, at), 1, half.len()).await
+            {
+                rejected = Some((half, message));
+                break;
+            }
         }
+        let Some((half, message)) = rejected else {
+            return Trouble::new(Reason::QueryRejected, format!("all features in one query: {whole}"));
+        };
+        (suspects, words) = (half, Some(message));
     }
     let name = suspects.first().map(|feature| feature.name.as_str()).unwrap_or_default();
     Trouble::new(Reason::QueryRejected, format!("the query of feature {name}: {}", words.unwrap_or_default()))
@@ -175,10 +186,6 @@ async fn culprit(prometheus: &Prometheus, watched: &[Watched], at: i64, together
 /// The trouble behind an error of Prometheus.
 pub fn trouble(error: &PrometheusError) -> Trouble {
     let reason = match error {
-        let Some((half, message)) = rejected else {
-            return Trouble::new(Reason::QueryRejected, format!("all features in one query: {whole}"));
-        };
-        (suspects, words) = (half, Some(message));
         PrometheusError::Access { .. } => Reason::InvalidSpecification,
         PrometheusError::Unreachable { .. } => Reason::PrometheusUnreachable,
         PrometheusError::Unauthorized { .. } => Reason::PrometheusUnauthorized,

@@ -3,6 +3,8 @@
 use super::*;
 use crate::anomaly::CAUSE_ANNOTATION;
 use crate::anomaly::crd::DeliveryState;
+use crate::anomaly::facts::Refusal;
+use crate::anomaly::incident::ChangeEvent;
 
 fn alerting() -> Value {
     json!({"mode": "Alert", "notify": {"webhook": {"url": "http://hook"}, "alertmanager": {"url": "http://am:9093"}}})
@@ -16,12 +18,12 @@ fn notices(decision: &Decision) -> Vec<(Receiver, DeliveryState)> {
     decision.steps.iter().filter_map(notice).collect()
 }
 
-fn ended(mut incident: Incident, until: i64) -> Incident {
-    incident.until = Some(until);
 fn change(what: &str) -> ChangeEvent {
     ChangeEvent { time: NOON, what: what.into() }
 }
 
+fn ended(mut incident: Incident, until: i64) -> Incident {
+    incident.until = Some(until);
     incident
 }
 
@@ -85,8 +87,6 @@ fn a_restart_or_a_pause_raises_nothing_twice() {
 }
 
 #[test]
-fn an_incident_that_the_rows_no_longer_show_is_closed() {
-#[test]
 fn a_replayed_incident_is_the_one_that_it_overlaps() {
     let mut facts = healthy(json!({}));
     let mut first = ended(incident(NOON, 4.2), NOON + 300_000);
@@ -124,6 +124,8 @@ fn an_incident_stays_open_as_long_as_no_row_was_judged() {
     assert_eq!((report.events.len(), condition(&facts, "Anomalous").as_str()), (0, "True AnomalyDetected"));
 }
 
+#[test]
+fn an_incident_that_the_rows_no_longer_show_is_closed() {
     let mut facts = healthy(json!({}));
     sees(&mut facts, vec![incident(NOON, 4.2)]);
     look(&mut facts);
@@ -158,14 +160,14 @@ fn only_the_last_incidents_are_kept() {
     }
     let incidents = facts.status().incidents;
     assert_eq!((incidents.len(), incidents[0].since.clone()), (10, time(NOON + 29 * 3_600_000)));
-}
-
     // The times of the others are left out of trainings for as long as these read them.
     let past = facts.status().past_incidents;
     assert_eq!((past.len(), past[0].from.clone()), (20, time(NOON + 19 * 3_600_000)));
     pass(&mut facts, 14 * 86_400_000 + 10 * 3_600_000);
     look(&mut facts);
     assert_eq!(facts.status().past_incidents.len(), 10);
+}
+
 #[test]
 fn receivers_hear_of_the_begin_and_the_end_and_an_alertmanager_in_between() {
     use DeliveryState::{Firing, Resolved};
@@ -195,6 +197,24 @@ fn receivers_hear_of_the_begin_and_the_end_and_an_alertmanager_in_between() {
     assert_eq!(notices(&rest), [(Webhook, Resolved)]);
     let (nothing, _) = look(&mut facts);
     assert_eq!((notices(&nothing), condition(&facts, "Ready").as_str()), (vec![], "True Scoring"));
+}
+
+#[test]
+fn a_receiver_that_is_down_is_left_alone_for_a_while() {
+    let mut facts = healthy(alerting());
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    looked(&mut facts, &[|step| matches!(step, Step::Notify(notice) if notice.receiver == Receiver::Webhook)]);
+    let again = time(NOON + 30_000);
+    facts.refused = vec![Refusal { receiver: Receiver::Webhook, message: "webhook was not told".into(), again }];
+    let (decision, _) = look(&mut facts);
+    assert_eq!((notices(&decision), condition(&facts, "Ready").as_str()), (vec![], "False NotDelivered"));
+    assert_eq!(message(&facts, "Ready"), "webhook was not told");
+    pass(&mut facts, 30_000);
+    let (decision, _) = look(&mut facts);
+    assert_eq!(notices(&decision), [(Receiver::Webhook, DeliveryState::Firing)]);
+    assert_eq!(condition(&facts, "Ready"), "True Scoring");
+    let waits: Vec<i64> = [1, 2, 5, 6, 99].map(|times| retry_after(times) / 1000).into();
+    assert_eq!(waits, [15, 30, 240, 300, 300]);
 }
 
 #[test]

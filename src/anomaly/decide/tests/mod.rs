@@ -56,6 +56,7 @@ fn untrained(spec: Value) -> Facts {
         job: None,
         trainer: Ok(()),
         alerted: None,
+        refused: Vec::new(),
     }
 }
 
