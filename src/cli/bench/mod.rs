@@ -20,6 +20,9 @@ pub enum Bench {
     /// Whole sessions on simulated servers: how good the best configuration is after how many trials.
     Optimizers(optimizers::Optimizers),
     /// The anomaly detector on labelled faults, beside what it must be better than, and its speed.
+    ///
+    /// What it does in a cluster is measured there: how soon injected faults are found and named by `make e2e-faults`, that
+    /// an hour of benign load raises no alarm by `make e2e-benign`.
     Anomaly(anomaly::Anomaly),
     /// Cost models on labelled logs and on a replayed one, beside what they must be better than, and their speed.
     Cost(cost::Cost),
