@@ -31,7 +31,7 @@ impl Record {
         if self.recent.len() == RECENT {
             self.recent.remove(0);
         }
-        self.recent.push(cost as f32);
+        self.recent.push(cost.min(f64::from(f32::MAX)) as f32);
     }
 
     /// The class that it mostly was in, and its share.

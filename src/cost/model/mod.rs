@@ -14,6 +14,7 @@ pub use artefact::{Files, MANIFEST, ModelError};
 
 use super::answer::{Novelty, Source, TargetInfo};
 use super::history::History;
+use super::sqltext::features::LARGEST;
 use crate::learn::boost::{BoostError, Forest, softmax};
 use nearest::Nearest;
 use vocabulary::{Vocabulary, is_value};
@@ -158,7 +159,8 @@ impl TargetModel {
 /// A row with the plan's cost and rows in two columns behind those of the vocabulary.
 pub fn with_plan(row: &[(u32, f32)], columns: usize, (cost, rows): (f32, f32)) -> Vec<(u32, f32)> {
     let behind = u32::try_from(columns).unwrap_or(u32::MAX - 1);
-    row.iter().copied().chain([(behind, cost.max(0.0).ln_1p()), (behind + 1, rows.max(0.0).ln_1p())]).collect()
+    let size = |estimate: f32| estimate.max(0.0).min(LARGEST as f32).ln_1p();
+    row.iter().copied().chain([(behind, size(cost)), (behind + 1, size(rows))]).collect()
 }
 
 /// Place of the largest.

@@ -87,6 +87,9 @@ const SAMPLES: usize = 5;
 /// Characters of a rejected row that are shown.
 const SAMPLE: usize = 120;
 
+/// Statements that a row may stand for, at the most.
+const HEAVIEST: f32 = 1e9;
+
 /// Takes what a reader finds.
 pub struct Collector<'a> {
     /// Name of the file, for samples and errors.
@@ -99,13 +102,15 @@ pub struct Collector<'a> {
 
 impl Collector<'_> {
     /// Takes a row's statement.
-    pub fn accept(&mut self, row: u64, statement: Statement) {
+    pub fn accept(&mut self, row: u64, mut statement: Statement) {
         if statement.query.trim().is_empty() {
             return self.reject(row, Rejection::NoQuery, &statement.query);
         }
         if statement.query.len() > LONGEST_STATEMENT {
             return self.reject(row, Rejection::TooLong, &statement.query);
         }
+        // Sums of weights are kept as f32.
+        statement.weight = statement.weight.min(HEAVIEST);
         self.reading.statements += 1;
         self.reading.truncated += u64::from(statement.truncated);
         (self.each)(statement);

@@ -41,6 +41,9 @@ impl<'a> Text<'a> {
     }
 }
 
+/// The largest value of a feature, with either sign.
+pub const LARGEST: f64 = 1e30;
+
 /// Takes features by their names.
 pub struct Sink<'f> {
     /// Takes a token (no value) or a value.
@@ -53,9 +56,11 @@ impl Sink<'_> {
         (self.each)(name, None);
     }
 
-    /// A value; of several under one name the largest counts.
+    /// A value; of several under one name the largest counts. Trees keep values as f32, and their bounds a little above.
     pub fn value(&mut self, name: &str, value: f64) {
-        (self.each)(name, Some(value));
+        if !value.is_nan() {
+            (self.each)(name, Some(value.clamp(-LARGEST, LARGEST)));
+        }
     }
 }
 

@@ -41,45 +41,62 @@ pub fn lex(sql: &str) -> Lexed {
     lexemes.extend(tokens.into_iter().filter_map(|token| lexeme(token.token)));
     let fell_back = lexed.is_err();
     if fell_back {
-        let rest = end.map_or(sql, |end| &sql[offset(sql, end.line, end.column)..]);
+        let rest = end.map_or(sql, |end| &sql[Place::BEGIN.to(sql, end.line, end.column).bytes..]);
         words(rest, &mut lexemes);
     }
     Lexed { lexemes, fell_back }
 }
 
 /// The statements of a text, parted by semicolons outside of literals and comments, each with the line it begins in.
-pub fn statements(text: &str) -> Vec<(usize, &str)> {
+pub fn statements<'a>(text: &'a str) -> Vec<(usize, &'a str)> {
     let dialect = GenericDialect {};
     let mut tokens: Vec<TokenWithSpan> = Vec::new();
     // Where the lexer stops, the rest is one statement.
     let _ = Tokenizer::new(&dialect, text).tokenize_with_location_into_buf(&mut tokens);
-    let mut begin = 0;
     let mut found = Vec::new();
-    let mut tell = |from: usize, to: usize| {
-        let part = &text[from..to];
+    // The first line of the part that is looked at.
+    let mut line = 1;
+    let mut tell = |part: &'a str| {
         let trimmed = part.trim();
         if !trimmed.is_empty() && !lex(trimmed).lexemes.is_empty() {
-            let at = from + (part.len() - part.trim_start().len());
-            found.push((text[..at].matches('\n').count() + 1, trimmed));
+            let blank = part.len() - part.trim_start().len();
+            found.push((line + part[..blank].matches('\n').count(), trimmed));
         }
+        line += part.matches('\n').count();
     };
+    let mut place = Place::BEGIN;
+    let mut begin = 0;
     for token in tokens.iter().filter(|token| token.token == Token::SemiColon) {
-        let end = offset(text, token.span.start.line, token.span.start.column);
-        tell(begin, end);
-        begin = (end + 1).min(text.len());
+        place = place.to(text, token.span.start.line, token.span.start.column);
+        tell(&text[begin..place.bytes]);
+        begin = (place.bytes + 1).min(text.len());
     }
-    tell(begin, text.len());
+    tell(&text[begin..]);
     found
 }
 
-/// Bytes before a line and column, both counted from 1 in characters.
-fn offset(sql: &str, line: u64, column: u64) -> usize {
-    let mut start = 0;
-    for _ in 1..line {
-        start += sql[start..].find('\n').map_or(sql.len() - start, |at| at + 1);
+/// A place in a text: the bytes before it, and its line and column, counted from 1 in characters.
+#[derive(Clone, Copy)]
+struct Place {
+    bytes: usize,
+    line: u64,
+    column: u64,
+}
+
+impl Place {
+    const BEGIN: Self = Self { bytes: 0, line: 1, column: 1 };
+
+    /// The place of a line and column behind this one, or the end.
+    fn to(mut self, text: &str, line: u64, column: u64) -> Self {
+        for next in text[self.bytes..].chars() {
+            if (self.line, self.column) >= (line, column) {
+                break;
+            }
+            self.bytes += next.len_utf8();
+            (self.line, self.column) = if next == '\n' { (self.line + 1, 1) } else { (self.line, self.column + 1) };
+        }
+        self
     }
-    let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
-    sql[start..].char_indices().nth(column).map_or(sql.len(), |(at, _)| start + at)
 }
 
 fn lexeme(token: Token) -> Option<Lexeme> {

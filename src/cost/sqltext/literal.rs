@@ -3,6 +3,9 @@
 use super::fingerprint::signs;
 use super::lexer::Lexeme;
 
+/// Casts around a literal that are looked through; what has more is no literal that anybody writes.
+const CASTS: usize = 8;
+
 /// What a literal says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal<'a> {
@@ -35,8 +38,42 @@ pub fn literal_at(lexemes: &[Lexeme], at: usize) -> Option<(Literal<'_>, usize)>
     Some((literal, next))
 }
 
-fn single(lexemes: &[Lexeme], at: usize) -> Option<(Literal<'_>, usize)> {
-    let found = match lexemes.get(at)? {
+/// The one literal that begins at a place, in casts or without them, and the place behind it.
+pub fn single(lexemes: &[Lexeme], at: usize) -> Option<(Literal<'_>, usize)> {
+    let opens = |at: usize| matches!((lexemes.get(at), lexemes.get(at + 1)), (Some(Lexeme::Word(word)), Some(Lexeme::Mark('('))) if word == "cast");
+    let casts = (0..=CASTS).take_while(|cast| opens(at + 2 * cast)).count();
+    if casts > CASTS {
+        return None;
+    }
+    let (literal, mut next) = plain(lexemes, at + 2 * casts)?;
+    next = behind_types(lexemes, next);
+    for _ in 0..casts {
+        if !matches!(lexemes.get(next), Some(Lexeme::Word(word)) if word == "as") {
+            return None;
+        }
+        // `as decimal(10, 2))`
+        let mut depth = 0;
+        let closes = |lexeme: &Lexeme| {
+            depth += i32::from(*lexeme == Lexeme::Mark('(')) - i32::from(*lexeme == Lexeme::Mark(')'));
+            depth < 0
+        };
+        let closing = lexemes.iter().skip(next).take(12).position(closes)?;
+        next = behind_types(lexemes, next + closing + 1);
+    }
+    Some((literal, next))
+}
+
+/// The place behind `::date`, however often.
+fn behind_types(lexemes: &[Lexeme], mut next: usize) -> usize {
+    while lexemes.get(next) == Some(&Lexeme::Operator("::")) && matches!(lexemes.get(next + 1), Some(Lexeme::Word(_))) {
+        next += 2;
+    }
+    next
+}
+
+/// A literal without casts.
+fn plain(lexemes: &[Lexeme], at: usize) -> Option<(Literal<'_>, usize)> {
+    Some(match lexemes.get(at)? {
         Lexeme::Number(number) => (Literal::Number(*number), at + 1),
         Lexeme::Text(text) => (of_text(text), at + 1),
         Lexeme::Parameter => (Literal::Unknown, at + 1),
@@ -57,23 +94,10 @@ fn single(lexemes: &[Lexeme], at: usize) -> Option<(Literal<'_>, usize)> {
                     _ => return None,
                 }
             }
-            ("cast", Lexeme::Mark('(')) => match (single(lexemes, at + 2)?, lexemes.get(at + 3)) {
-                ((literal, behind), _) if matches!(lexemes.get(behind), Some(Lexeme::Word(word)) if word == "as") => {
-                    let closing = lexemes.iter().skip(behind).take(8).position(|l| *l == Lexeme::Mark(')'))?;
-                    (literal, behind + closing + 1)
-                }
-                _ => return None,
-            },
             _ => return None,
         },
         _ => return None,
-    };
-    // `'2023-01-01'::date`
-    let (literal, mut next) = found;
-    while lexemes.get(next) == Some(&Lexeme::Operator("::")) && matches!(lexemes.get(next + 1), Some(Lexeme::Word(_))) {
-        next += 2;
-    }
-    Some((literal, next))
+    })
 }
 
 /// `'9 days'`, `'1' day`, `'02:00:00'`.
@@ -184,6 +208,7 @@ mod tests {
         assert_eq!(read("date '1970-01-31' - interval '1' month"), Literal::Day(30.0 - 30.4375));
         assert_eq!(read("interval '1 day 02:00:00'"), Literal::Seconds(93_600.0));
         assert_eq!(read("cast('1970-01-03' as date)"), Literal::Day(2.0));
+        assert_eq!(read("cast(cast('1970-01-03'::text as varchar(10)) as date)::date + 1"), Literal::Day(3.0));
         assert_eq!(read("'abc'"), Literal::Text("abc"));
     }
 }

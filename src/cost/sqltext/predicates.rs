@@ -1,10 +1,11 @@
 //! What a statement asks of its columns: `column operator literal`, ranges, lists, patterns, limits.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::features::Sink;
 use super::lexer::Lexeme;
-use super::literal::{Literal, literal_at};
+use super::literal::{Literal, literal_at, single};
 use super::structure::{RESERVED, Tables};
 
 /// Members of a list that become tokens of their own; a longer list still tells its length.
@@ -14,7 +15,7 @@ const REACH: usize = 64;
 
 /// Tells every predicate, limit and literal argument.
 pub fn tell(lexemes: &[Lexeme], tables: &Tables, sink: &mut Sink<'_>) {
-    let mut walk = Walk { lexemes, tables, sink, ranges: Vec::new(), name: String::new() };
+    let mut walk = Walk { lexemes, tables, sink, ranges: BTreeMap::new(), name: String::new() };
     for (at, lexeme) in lexemes.iter().enumerate() {
         match lexeme {
             Lexeme::Operator(operator @ ("=" | "<>" | "<" | ">" | "<=" | ">=" | "~")) => walk.comparison(at, operator),
@@ -39,7 +40,7 @@ struct Walk<'a, 's, 'f> {
     tables: &'a Tables,
     sink: &'s mut Sink<'f>,
     /// Lower and upper bounds by column.
-    ranges: Vec<(String, Option<f64>, Option<f64>)>,
+    ranges: BTreeMap<String, (Option<f64>, Option<f64>)>,
     name: String,
 }
 
@@ -57,11 +58,12 @@ impl Walk<'_, '_, '_> {
 
     /// The column (or the function of a column) that ends before a place.
     fn before(&self, end: usize) -> Option<String> {
-        let last = end.checked_sub(1)?;
+        let mut last = end.checked_sub(1)?;
+        // `x::text::date` is x.
+        while last >= 2 && self.word(last).is_some() && self.lexemes[last - 1] == Lexeme::Operator("::") {
+            last -= 2;
+        }
         if let Some(word) = self.word(last) {
-            if last >= 2 && self.lexemes[last - 1] == Lexeme::Operator("::") {
-                return self.before(last - 1);
-            }
             if RESERVED.contains(&word) {
                 return None;
             }
@@ -171,18 +173,12 @@ impl Walk<'_, '_, '_> {
     }
 
     fn bound(&mut self, column: &str, low: Option<f64>, high: Option<f64>) {
-        let known = self.ranges.iter().position(|(name, ..)| name == column);
-        let at = known.unwrap_or_else(|| {
-            self.ranges.push((column.to_owned(), None, None));
-            self.ranges.len() - 1
-        });
-        let range = &mut self.ranges[at];
-        range.1 = low.or(range.1);
-        range.2 = high.or(range.2);
+        let range = self.ranges.entry(column.to_owned()).or_default();
+        *range = (low.or(range.0), high.or(range.1));
     }
 
     fn widths(&mut self) {
-        for (column, low, high) in std::mem::take(&mut self.ranges) {
+        for (column, (low, high)) in std::mem::take(&mut self.ranges) {
             if let (Some(low), Some(high)) = (low, high) {
                 self.width(&column, high - low);
             }
@@ -281,7 +277,7 @@ impl Walk<'_, '_, '_> {
     }
 
     fn interval(&mut self, at: usize) {
-        if let Some((Literal::Seconds(seconds), _)) = literal_at(self.lexemes, at) {
+        if let Some((Literal::Seconds(seconds), _)) = single(self.lexemes, at) {
             self.token(format_args!("interval|~{}", bucket(seconds)));
             self.value(format_args!("interval"), seconds);
         }

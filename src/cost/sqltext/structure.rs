@@ -80,6 +80,9 @@ pub const RESERVED: &[&str] = &[
     "array",
 ];
 
+/// Characters of a table's name, at the most.
+const LONGEST_NAME: usize = 256;
+
 /// The tables of a statement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
@@ -87,6 +90,7 @@ pub struct Tables {
     pub names: Vec<String>,
     /// Mentions, repeated ones too.
     pub mentions: usize,
+    places: HashMap<String, usize>,
     aliases: HashMap<String, usize>,
 }
 
@@ -130,17 +134,18 @@ impl Tables {
         let mut next = begin + 1;
         while lexemes.get(next) == Some(&Lexeme::Mark('.')) {
             let Some(part) = word(next + 1) else { break };
-            name = format!("{name}.{part}");
+            name.push('.');
+            name.push_str(part);
             next += 2;
         }
         if lexemes.get(next) == Some(&Lexeme::Mark('(')) {
             return None;
         }
-        let known = self.names.iter().position(|other| *other == name);
+        let known = self.places.get(&name).copied();
         let index = known.unwrap_or(self.names.len());
         if known.is_none() {
-            let last = name.rsplit('.').next().unwrap_or_default().to_owned();
-            self.aliases.insert(last, index);
+            self.aliases.insert(last_part(&name).to_owned(), index);
+            self.places.insert(name.clone(), index);
             self.names.push(name);
         }
         self.mentions += 1;
@@ -158,13 +163,17 @@ impl Tables {
         match qualifier
             .map(|qualifier| self.aliases.get(qualifier).map_or(qualifier, |index| self.names[*index].as_str()))
         {
-            Some(table) => format!("{}.{name}", table.rsplit('.').next().unwrap_or_default()),
-            None if self.names.len() == 1 => {
-                format!("{}.{name}", self.names[0].rsplit('.').next().unwrap_or_default())
-            }
+            Some(table) => format!("{}.{name}", last_part(table)),
+            None if self.names.len() == 1 => format!("{}.{name}", last_part(&self.names[0])),
             None => name.to_owned(),
         }
     }
+}
+
+/// A table's name without its schema, cut at what no database takes: every mention of a column repeats it.
+fn last_part(table: &str) -> &str {
+    let last = table.rsplit('.').next().unwrap_or_default();
+    last.char_indices().nth(LONGEST_NAME).map_or(last, |(end, _)| &last[..end])
 }
 
 /// Whether a FROM is that of `extract(year FROM x)` or `IS DISTINCT FROM`.

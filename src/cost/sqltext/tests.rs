@@ -41,6 +41,10 @@ fn statements_that_differ_in_literals_have_one_fingerprint() {
     let rows = |text: &str| Text::read(text).fingerprint;
     assert_eq!(rows("insert into t values (1, 'a'), (2, 'b'), (3, 'c')"), rows("insert into t values (9, 'z')"));
     assert_ne!(rows("select a - 1 from t"), rows("select a from t"));
+    for signed in ["set x to {}", "select a from t where b is distinct from {}", "select substring(a from {} for {})"] {
+        let with = |literal: &str| rows(&signed.replace("{}", literal));
+        assert_eq!(with("5"), with("-5"), "{signed}");
+    }
 }
 
 #[test]
@@ -126,6 +130,56 @@ fn a_number_beyond_all_bounds_is_no_value() {
     }
     let fingerprint = |sql: &str| Text::read(sql).fingerprint;
     assert_eq!(fingerprint("select a from t where b < 1e999"), fingerprint("select a from t where b < 5"));
+}
+
+#[test]
+fn values_stay_within_what_trees_keep() {
+    let sql = "select f(1e300) from t where b between -1.7e308 and 1.7e308 and c > now() - interval '1e308 years -1e308 years' \
+               limit 1e100";
+    let mut largest = 0.0_f64;
+    features(&Text::read(sql), Mode::Lexed, 3, &mut |name, value| {
+        let value = value.unwrap_or_default();
+        assert!(value.abs() <= features::LARGEST, "{name} is {value}");
+        largest = largest.max(value);
+    });
+    assert_eq!(largest, features::LARGEST);
+}
+
+/// Runs on a small stack, and for not much longer than something linear takes.
+fn cheaply<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().stack_size(512 << 10);
+    thread.spawn(move || done.send(work())).unwrap();
+    result.recv_timeout(std::time::Duration::from_secs(120)).expect("a long text takes far too long")
+}
+
+#[test]
+fn a_megabyte_of_anything_takes_a_small_stack_and_linear_time() {
+    let many = |count: usize, part: fn(usize) -> String| (0..count).map(part).collect::<String>();
+    for text in [
+        format!("select {}1{}", "cast(".repeat(100_000), " as int)".repeat(100_000)),
+        format!("select 1 from t where x{} = '1'{}", "::a".repeat(200_000), "::a".repeat(200_000)),
+        format!("select {}1{} from t", "(".repeat(400_000), ")".repeat(400_000)),
+        format!("select 1 from a{}", many(120_000, |at| format!(", t{at}"))),
+        format!("select 1 from a{}", ".a".repeat(400_000)),
+        format!("select 1 from {} t where a = 1{}", "a".repeat(500_000), " and t.a = 1".repeat(40_000)),
+        format!("select 1 from t where a > 1{}", many(60_000, |at| format!(" and c{at} > 1"))),
+        format!("select now(){}", " - interval '1 day'".repeat(50_000)),
+        "select 1 where ".to_owned() + &"x in (x between ".repeat(50_000),
+    ] {
+        let told = cheaply(move || {
+            let mut told = 0;
+            features(&Text::read(&text), Mode::Lexed, 3, &mut |_, _| told += 1);
+            told
+        });
+        assert!(told > 0);
+    }
+    let found = cheaply(|| {
+        let text = "select 'é;'\n;".repeat(80_000);
+        let found: Vec<usize> = statements(&text).into_iter().map(|(line, _)| line).collect();
+        found
+    });
+    assert!(found.into_iter().eq(1..=80_000), "a statement begins in another line");
 }
 
 proptest! {
