@@ -7,6 +7,7 @@ mod priors;
 pub mod vocabulary;
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ pub use artefact::{Files, MANIFEST, ModelError};
 use super::answer::{Novelty, Source, TargetInfo};
 use super::history::History;
 use super::sqltext::features::LARGEST;
-use crate::learn::boost::{BoostError, Forest, softmax};
+use crate::learn::boost::{BoostError, Explainer, Forest, softmax};
 use nearest::Nearest;
 use vocabulary::{Vocabulary, is_value};
 
@@ -205,14 +206,17 @@ pub struct CostModel {
     /// Fingerprints of the training's log.
     pub known: HashMap<u64, Known>,
     nearest: Nearest,
+    /// What explains the classes of each target, read when it is first asked.
+    explainers: Vec<OnceLock<Result<Explainer, BoostError>>>,
 }
 
 impl CostModel {
     /// A model of its parts.
     pub fn new(vocabulary: Vocabulary, targets: Vec<TargetModel>, known: HashMap<u64, Known>) -> Self {
         let infos = targets.iter().map(|target| target.info.clone()).collect();
+        let explainers = targets.iter().map(|_| OnceLock::new()).collect();
         let nearest = Nearest::of(&known);
-        let mut model = Self { version: String::new(), vocabulary, infos, targets, known, nearest };
+        let mut model = Self { version: String::new(), vocabulary, infos, targets, known, nearest, explainers };
         model.version = model.digest();
         model
     }
@@ -220,7 +224,7 @@ impl CostModel {
     /// Without what only saving needs, which is a good part of its memory.
     pub fn for_answers(mut self) -> Self {
         for target in &mut self.targets {
-            // The classes' own format is what explains an answer.
+            // The classes' own format is what explains an answer, once somebody asks why.
             for trees in [&mut target.quantiles, &mut target.plan].into_iter().flatten() {
                 trees.json = Vec::new();
             }

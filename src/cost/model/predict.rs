@@ -1,12 +1,12 @@
 //! A model's answer in words.
 
-use super::{CostModel, Judgement, Seen, TargetModel};
+use super::{CostModel, Judgement, Seen};
 use crate::cost::answer::{
     Answer, Detail, Estimate, Neighbour, Novelty, Predictor, Push, Quantiles, Source, TargetInfo,
 };
 use crate::cost::sqltext::features::Text;
 use crate::cost::sqltext::fingerprint::{Fingerprint, digest};
-use crate::learn::boost;
+use crate::learn::boost::Explainer;
 
 impl CostModel {
     /// What a statement will cost, with PostgreSQL's own estimate (total cost, rows) where it was asked for.
@@ -14,9 +14,10 @@ impl CostModel {
         self.see(query, plan, |text, seen| {
             let all: Vec<usize> = (0..self.targets.len()).collect();
             let asked = if targets.is_empty() { all.as_slice() } else { targets };
-            let estimates = asked.iter().filter_map(|target| self.targets.get(*target)).map(|target| {
+            let known = asked.iter().filter_map(|place| Some((*place, self.targets.get(*place)?)));
+            let estimates = known.map(|(place, target)| {
                 let judged = target.judge(seen, &self.vocabulary.names);
-                let tokens = self.pushes(target, &judged, seen.row, detail.tokens);
+                let tokens = self.pushes(place, &judged, seen.row, detail.tokens);
                 let label = target.info.labels[judged.class].clone();
                 let Judgement { class, probabilities, p50, p90, source, abstains, .. } = judged;
                 Estimate {
@@ -61,14 +62,16 @@ impl CostModel {
     }
 
     /// The tokens that pushed a text's estimate, strongest first (TreeSHAP).
-    fn pushes(&self, target: &TargetModel, judged: &Judgement, row: &[(u32, f32)], most: usize) -> Vec<Push> {
+    fn pushes(&self, place: usize, judged: &Judgement, row: &[(u32, f32)], most: usize) -> Vec<Push> {
         if most == 0 || !matches!(judged.source, Source::Text | Source::Plan) {
             return Vec::new();
         }
-        let told = match boost::contributions(&target.classes.json, row, self.vocabulary.names.len()) {
+        let explainer = self.explainers[place].get_or_init(|| Explainer::read(&self.targets[place].classes.json));
+        let told = explainer.as_ref().map_err(Clone::clone);
+        let told = match told.and_then(|explainer| explainer.contributions(row, self.vocabulary.names.len())) {
             Ok(told) => told,
             Err(error) => {
-                tracing::warn!(%error, target = target.info.name, "the estimate can't be explained");
+                tracing::warn!(%error, target = self.infos[place].name, "the estimate can't be explained");
                 return Vec::new();
             }
         };

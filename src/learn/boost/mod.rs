@@ -5,6 +5,8 @@
 
 mod forest;
 
+use std::sync::{Mutex, PoisonError};
+
 use thiserror::Error;
 use xgb::parameters::BoosterParameters;
 use xgb::{Booster, DMatrix};
@@ -157,16 +159,37 @@ pub fn train(
     booster.save_buffer(false).map_err(failed)
 }
 
-/// What each feature added to the margin of each output for one row (TreeSHAP): `[output][column]`, the bias last.
-///
-/// # Errors
-/// The model is none of XGBoost's.
-pub fn contributions(model: &[u8], row: &[(u32, f32)], columns: usize) -> Result<Vec<Vec<f32>>, BoostError> {
-    let booster = Booster::load_buffer(model).map_err(failed)?;
-    let mut rows = Rows::new();
-    rows.push(row.iter().copied());
-    let (flat, _) = booster.predict_contributions(&matrix(&rows, columns)?).map_err(failed)?;
-    Ok(flat.chunks(columns + 1).map(<[f32]>::to_vec).collect())
+/// A model as XGBoost itself has it, to explain rows: reading it takes far longer than explaining one.
+pub struct Explainer(Mutex<Booster>);
+
+impl Explainer {
+    /// Reads XGBoost's JSON.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read(model: &[u8]) -> Result<Self, BoostError> {
+        Ok(Self(Mutex::new(Booster::load_buffer(model).map_err(failed)?)))
+    }
+
+    /// What each feature added to the margin of each output for one row (TreeSHAP): `[output][column]`, the bias last.
+    /// One row after another: who waits takes no processor.
+    ///
+    /// # Errors
+    /// XGBoost refuses the row.
+    pub fn contributions(&self, row: &[(u32, f32)], columns: usize) -> Result<Vec<Vec<f32>>, BoostError> {
+        let mut rows = Rows::new();
+        rows.push(row.iter().copied());
+        let matrix = matrix(&rows, columns)?;
+        let booster = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (flat, _) = booster.predict_contributions(&matrix).map_err(failed)?;
+        Ok(flat.chunks(columns + 1).map(<[f32]>::to_vec).collect())
+    }
+}
+
+impl std::fmt::Debug for Explainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Explainer")
+    }
 }
 
 #[cfg(test)]

@@ -114,10 +114,13 @@ fn the_python_package_agrees() {
 fn contributions_add_up_to_the_margin() {
     let (rows, _, model) = learn(&Objective::Classes(3));
     let forest = Forest::read(&model).unwrap();
-    let row: Vec<_> = rows.row(3).collect();
-    let contributions = contributions(&model, &row, 3).unwrap();
-    for (told, margin) in contributions.iter().zip(forest.margins(&row)) {
-        assert!((told.iter().sum::<f32>() - margin).abs() < 1e-4, "{told:?} and {margin}");
+    let explainer = Explainer::read(&model).unwrap();
+    for row in [3, 4] {
+        let row: Vec<_> = rows.row(row).collect();
+        let contributions = explainer.contributions(&row, 3).unwrap();
+        for (told, margin) in contributions.iter().zip(forest.margins(&row)) {
+            assert!((told.iter().sum::<f32>() - margin).abs() < 1e-4, "{told:?} and {margin}");
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What every transport asks, and why it may be refused.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Serving;
 use super::metrics::PlanResult;
@@ -56,6 +59,16 @@ pub enum Refusal {
     Failed(String),
 }
 
+/// An answer that somebody waits for. Dropped (the time is over, the caller is gone), it says so.
+#[derive(Default)]
+struct Awaited(Arc<AtomicBool>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Serving {
     /// Answers for statements, one answer for each.
     ///
@@ -63,10 +76,13 @@ impl Serving {
     /// The request asks for nothing, for too much, or for what the model has not.
     pub async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Vec<Answer>, Refusal> {
         let targets = self.check(&ask)?;
-        let Ok(_permit) = self.permits.try_acquire() else { return Err(Refusal::Busy(self.limits.concurrency)) };
+        let permit = self.permits.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Refusal::Busy(self.limits.concurrency))?;
         let detail = Detail { tokens: ask.tokens, nearest: ask.nearest };
-        let answers = tokio::time::timeout(self.limits.timeout, self.predict(Arc::new(ask.queries), targets, detail));
-        let answers = answers.await.map_err(|_| Refusal::Timeout(self.limits.timeout.as_secs()))??;
+        let answers = self.predict(Arc::new(ask.queries), targets, detail, permit);
+        let answers = tokio::time::timeout(self.limits.timeout, answers)
+            .await
+            .map_err(|_| Refusal::Timeout(self.limits.timeout.as_secs()))??;
         self.metrics.answered(&answers);
         Ok(answers)
     }
@@ -76,23 +92,33 @@ impl Serving {
         queries: Arc<Vec<String>>,
         targets: Vec<usize>,
         detail: Detail,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Vec<Answer>, Refusal> {
         let bytes: usize = queries.iter().map(String::len).sum();
         let planning = self.planner.is_some();
+        let awaited = Awaited::default();
         let predict = {
-            let (queries, targets) = (queries.clone(), targets.clone());
+            let (queries, targets, given_up) = (queries.clone(), targets.clone(), awaited.0.clone());
             move |model: &dyn Predictor| {
-                let texts: Vec<&str> = queries.iter().map(String::as_str).collect();
-                let doubtful = |place: &usize| planning && model.wants_plan(texts[*place], &targets);
-                let doubtful: Vec<usize> = (0..texts.len()).filter(doubtful).take(PLANNED).collect();
-                (model.predict(&texts, &targets, detail), doubtful)
+                let (mut answers, mut doubtful) = (Vec::with_capacity(queries.len()), Vec::new());
+                for (place, query) in queries.iter().enumerate() {
+                    if given_up.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    answers.extend(model.predict(&[query.as_str()], &targets, detail));
+                    if planning && doubtful.len() < PLANNED && model.wants_plan(query, &targets) {
+                        doubtful.push(place);
+                    }
+                }
+                (answers, doubtful)
             }
         };
-        let (mut answers, doubtful) = if bytes <= ON_THE_SPOT && detail == Detail::default() {
-            predict(&*self.model)
+        let ((mut answers, doubtful), _permit) = if bytes <= ON_THE_SPOT && detail == Detail::default() {
+            (predict(&*self.model), permit)
         } else {
             let model = self.model.clone();
-            let work = tokio::task::spawn_blocking(move || predict(&*model));
+            // Whoever computes has the permit, also when nobody waits for it any more.
+            let work = tokio::task::spawn_blocking(move || (predict(&*model), permit));
             work.await.map_err(|error| Refusal::Failed(error.to_string()))?
         };
         let Some(planner) = &self.planner else { return Ok(answers) };
@@ -165,5 +191,79 @@ impl Serving {
     /// There is nothing at this path.
     pub(super) fn target_of_path(&self, name: &str) -> Result<usize, Refusal> {
         self.target(name).map_err(|refusal| Refusal::NotFound(refusal.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::cost::answer::{Novelty, TargetInfo};
+    use crate::serve::cost::Limits;
+
+    /// A model that takes as long for its first statement as it is told.
+    struct Slow {
+        begun: Mutex<Sender<()>>,
+        go_on: Mutex<Receiver<()>>,
+        answered: AtomicUsize,
+    }
+
+    impl Predictor for Slow {
+        fn version(&self) -> &str {
+            "slow"
+        }
+
+        fn targets(&self) -> &[TargetInfo] {
+            &[]
+        }
+
+        fn predict(&self, queries: &[&str], _: &[usize], _: Detail) -> Vec<Answer> {
+            let answer = |_| {
+                if self.answered.fetch_add(1, Ordering::Relaxed) == 0 {
+                    self.begun.lock().unwrap().send(()).unwrap();
+                    self.go_on.lock().unwrap().recv().unwrap();
+                }
+                Answer {
+                    fingerprint: String::new(),
+                    novelty: Novelty::default(),
+                    targets: Vec::new(),
+                    nearest: Vec::new(),
+                    model_version: "slow".into(),
+                }
+            };
+            queries.iter().map(answer).collect()
+        }
+
+        fn wants_plan(&self, _: &str, _: &[usize]) -> bool {
+            false
+        }
+
+        fn predict_planned(&self, query: &str, _: (f32, f32), targets: &[usize], detail: Detail) -> Answer {
+            self.predict(&[query], targets, detail).remove(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_not_computed_to_its_end_and_counts_until_it_ends() {
+        let ((begun, has_begun), (go_on, gone_on)) = (channel(), channel());
+        let slow = Slow { begun: Mutex::new(begun), go_on: Mutex::new(gone_on), answered: AtomicUsize::new(0) };
+        let slow = Arc::new(slow);
+        let limits = Limits { concurrency: 1, ..Limits::default() };
+        let serving = Arc::new(Serving::new(slow.clone(), None, None, limits));
+        let ask = || Ask { queries: vec!["select 1".into(); 100], tokens: 3, ..Ask::default() };
+        let (asked, first) = (serving.clone(), ask());
+        let caller = tokio::spawn(async move { asked.answer(first).await });
+        tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+        // The caller leaves, as one does whose time is over.
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        assert_eq!(serving.answer(ask()).await, Err(Refusal::Busy(1)));
+        go_on.send(()).unwrap();
+        drop(serving.permits.acquire().await.unwrap());
+        assert_eq!(slow.answered.load(Ordering::Relaxed), 1);
+        assert_eq!(serving.answer(ask()).await.unwrap().len(), 100);
     }
 }

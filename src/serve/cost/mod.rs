@@ -47,7 +47,7 @@ pub struct Serving {
     groups: Option<Groups>,
     limits: Limits,
     metrics: ServingMetrics,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     draining: AtomicBool,
 }
 
@@ -66,7 +66,7 @@ impl Serving {
             groups,
             limits,
             metrics,
-            permits: Semaphore::new(limits.concurrency),
+            permits: Arc::new(Semaphore::new(limits.concurrency)),
             draining: AtomicBool::new(false),
         }
     }
