@@ -120,11 +120,23 @@ impl TargetModel {
         let (p50, p90) = match known {
             Some(record) => (record.quantile(0.5), record.quantile(0.9)),
             None if source == Source::Default => (self.prior.p50, self.prior.p90),
+            // The text's quantiles know nothing of the plan that chose the class.
+            None if source == Source::Plan => {
+                let (p50, p90) = self.quantiles(seen.row);
+                (self.in_class(class, p50), p90)
+            }
             None => self.quantiles(seen.row),
         };
         let confidence = confidence(probabilities[class], source, seen.novelty);
         let abstains = source == Source::Default || confidence < self.abstain_below;
         Judgement { class, probabilities, p50, p90: p90.max(p50), source, confidence, abstains }
+    }
+
+    /// The cost of a class that is nearest to one.
+    fn in_class(&self, class: usize, cost: f64) -> f64 {
+        let bound = |at: usize| self.info.bounds.get(at).copied();
+        let below = bound(class).map_or(f64::INFINITY, f64::next_down);
+        cost.min(below).max(class.checked_sub(1).and_then(bound).unwrap_or_default())
     }
 
     /// Whether a plan would be heard: there is a model of plans, history does not answer, and the text is in doubt.

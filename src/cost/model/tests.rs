@@ -1,6 +1,7 @@
 use super::*;
 use crate::cost::answer::Detail;
 use crate::cost::classes::{TargetSpec, parse_bounds};
+use crate::cost::log::Log;
 use crate::cost::replay::Replay;
 use crate::cost::train::{Candidate, Options, train};
 use crate::postgres::statistics::StatementStatistics;
@@ -80,6 +81,32 @@ fn plans_speak_only_where_the_text_is_in_doubt() {
     let plain = model.judge("select count(*) from tweets f", None);
     let planned = model.judge("select count(*) from tweets f", Some((1e9, 1e9)));
     assert_eq!(plain, planned, "this model knows no plans");
+    let infinite = with_plan(&[], 7, (f32::INFINITY, f32::NAN));
+    assert!(infinite.iter().all(|(_, value)| value.is_finite()), "{infinite:?}");
+}
+
+#[test]
+fn the_median_is_in_the_class_that_a_plan_chose() {
+    let mut model = CostModel::load(&files()).unwrap();
+    let target = &mut model.targets[0];
+    (target.plan, target.quantiles, target.plan_below) = (Some(target.classes.clone()), None, 2.0);
+    target.history.rule = crate::cost::history::Rule::NEVER;
+    let bounds = target.info.bounds.clone();
+    let mut classes = std::collections::HashSet::new();
+    Replay::new(200, 0.2, 4)
+        .read(&mut |statement| {
+            for p50 in [0.001, 1e9] {
+                model.targets[0].prior.p50 = p50;
+                let said = model.judge(&statement.query, Some((1.0, 1.0))).1.remove(0);
+                if said.source == Source::Plan {
+                    classes.insert(said.class);
+                    assert_eq!(crate::cost::classes::class_of(&bounds, said.p50), said.class, "{said:?}");
+                    assert!(said.p90 >= said.p50);
+                }
+            }
+        })
+        .unwrap();
+    assert!(classes.len() > 1, "{classes:?}");
 }
 
 /// A model of PostgreSQL's targets, whose history answers from the second time on.
