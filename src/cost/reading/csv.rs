@@ -1,9 +1,10 @@
 //! Tables with a header line.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 
 use csv::{ByteRecord, ReaderBuilder};
 
+use super::bounded::Bounded;
 use super::{Collector, Columns, cost, flag, is_cut, missing_column, time_ms};
 use crate::cost::log::{Cost, LogError, Rejection, Statement};
 
@@ -15,9 +16,9 @@ const LOOKED_AT: usize = 50;
 /// # Errors
 /// A column is missing, or the bytes end early.
 pub fn read(input: impl Read, columns: &Columns, into: &mut Collector<'_>) -> Result<(), LogError> {
-    let mut input = BufReader::with_capacity(1 << 20, input);
+    let (mut input, progress) = Bounded::new(input);
     let failed = |file: &str, error: &dyn std::fmt::Display| LogError(format!("{file} can't be read: {error}"));
-    let begin = input.fill_buf().map_err(|error| failed(&into.file, &error))?;
+    let begin = input.begin().map_err(|error| failed(&into.file, &error))?;
     let delimiter = delimiter(begin);
     let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(input);
     let header = reader.byte_headers().map_err(|error| failed(&into.file, &error))?;
@@ -63,7 +64,14 @@ pub fn read(input: impl Read, columns: &Columns, into: &mut Collector<'_>) -> Re
                 )));
             }
         }
-        let shown = || String::from_utf8_lossy(record.as_slice()).chars().take(200).collect::<String>();
+        let shown = || {
+            let begin = &record.as_slice()[..record.as_slice().len().min(800)];
+            String::from_utf8_lossy(begin).chars().take(200).collect::<String>()
+        };
+        if progress.ended(reader.position().byte()) {
+            into.reject(row, Rejection::TooLong, &shown());
+            continue;
+        }
         if record.len() != names.len() {
             into.reject(row, Rejection::Malformed, &shown());
             continue;

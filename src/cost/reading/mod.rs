@@ -1,5 +1,6 @@
 //! Query logs in their formats, read statement after statement from whatever gives their bytes.
 
+mod bounded;
 pub mod csv;
 pub mod json;
 pub mod parquet;

@@ -9,7 +9,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::ChunkReader;
 
-use super::value::{epoch, measured};
+use super::value::{cost, epoch, measured};
 use super::{Collector, Columns, flag, is_cut, missing_column, time_ms};
 use crate::cost::log::{Cost, LogError, Rejection, Statement};
 
@@ -62,7 +62,15 @@ fn take(batch: &RecordBatch, columns: &Columns, before: u64, into: &mut Collecto
         Some(name) => Some(times(batch, name, &column)?),
     };
     let numbers = |name: &String| column(name, DataType::Float64);
-    let costs: Vec<ArrayRef> = columns.targets.iter().map(numbers).collect::<Result<_, _>>()?;
+    let costs = |name: &String| {
+        let kind = batch.column_by_name(name).map(|found| found.data_type().clone());
+        match kind {
+            // `1.23s`, which a cast to a number makes nothing.
+            Some(kind) if is_text(&kind) => column(name, DataType::LargeUtf8).map(Costs::Texts),
+            _ => numbers(name).map(Costs::Numbers),
+        }
+    };
+    let costs: Vec<Costs> = columns.targets.iter().map(costs).collect::<Result<_, _>>()?;
     let weights = columns.weight.as_ref().map(numbers).transpose()?;
     let failures = columns.failed.as_ref().map(|name| column(name, DataType::LargeUtf8)).transpose()?;
     let plan =
@@ -87,8 +95,14 @@ fn take(batch: &RecordBatch, columns: &Columns, before: u64, into: &mut Collecto
             let array = array.as_string::<i64>();
             !array.is_null(row) && flag(array.value(row))
         });
-        let told: Result<Vec<Cost>, Rejection> =
-            costs.iter().map(|array| at(array, row).map_or(Ok(Cost::Unknown), |cost| measured(cost, failed))).collect();
+        let told = |costs: &Costs| match costs {
+            Costs::Numbers(array) => at(array, row).map_or(Ok(Cost::Unknown), |number| measured(number, failed)),
+            Costs::Texts(array) => {
+                let array = array.as_string::<i64>();
+                if array.is_null(row) { Ok(Cost::Unknown) } else { cost(array.value(row), failed) }
+            }
+        };
+        let told: Result<Vec<Cost>, Rejection> = costs.iter().map(told).collect();
         let plan = plan.as_ref().and_then(|(cost, rows)| at(cost, row).zip(at(rows, row)));
         let weight =
             weights.as_ref().and_then(|array| at(array, row)).filter(|weight| *weight > 0.0).unwrap_or(1.0) as f32;
@@ -110,6 +124,21 @@ fn take(batch: &RecordBatch, columns: &Columns, before: u64, into: &mut Collecto
     Ok(())
 }
 
+/// The costs of a target.
+enum Costs {
+    Numbers(ArrayRef),
+    /// With units, as in a table.
+    Texts(ArrayRef),
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
 /// Times, from timestamps, dates, texts or counts since 1970.
 fn times(
     batch: &RecordBatch,
@@ -118,7 +147,7 @@ fn times(
 ) -> Result<Vec<Option<i64>>, LogError> {
     let kind = batch.column_by_name(name).map(|found| found.data_type().clone());
     Ok(match kind {
-        Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
+        Some(kind) if is_text(&kind) => {
             let array = column(name, DataType::LargeUtf8)?;
             array.as_string::<i64>().iter().map(|text| text.and_then(time_ms)).collect()
         }

@@ -7,6 +7,7 @@ use std::io::Read;
 use csv::{ByteRecord, ReaderBuilder};
 use serde::Deserialize;
 
+use super::bounded::Bounded;
 use super::json::Lines;
 use super::{Collector, is_cut, time_ms};
 use crate::cost::log::{Cost, LogError, Rejection, Statement};
@@ -40,8 +41,6 @@ struct Line {
     time: String,
     #[serde(default, rename = "session_id")]
     session: String,
-    #[serde(default, rename = "session_start")]
-    session_start: String,
     #[serde(default, rename = "state_code")]
     state: String,
     #[serde(default)]
@@ -66,7 +65,8 @@ impl Line {
 /// # Errors
 /// It is none, or its bytes end early.
 pub fn read_csv(input: impl Read, targets: &[String], weight: f32, into: &mut Collector<'_>) -> Result<(), LogError> {
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(1 << 20).from_reader(input);
+    let (input, progress) = Bounded::new(input);
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
     let mut record = ByteRecord::new();
     let mut sessions = Sessions::new(targets, weight)?;
     let mut row = 0;
@@ -82,28 +82,18 @@ pub fn read_csv(input: impl Read, targets: &[String], weight: f32, into: &mut Co
                 )));
             }
         }
-        if !(23..=26).contains(&record.len()) {
-            into.reject(
-                row,
-                Rejection::Malformed,
-                &String::from_utf8_lossy(&record.as_slice()[..record.as_slice().len().min(200)]),
-            );
+        let cut = progress.ended(reader.position().byte());
+        if cut || !(23..=26).contains(&record.len()) {
+            let rejection = if cut { Rejection::TooLong } else { Rejection::Malformed };
+            let begin = &record.as_slice()[..record.as_slice().len().min(200)];
+            into.reject(row, rejection, &String::from_utf8_lossy(begin));
             continue;
         }
         let text = |at: usize| std::str::from_utf8(record.get(at).unwrap_or_default()).map(str::to_owned);
-        let fields = [0, 5, 8, 12, 13, 14, 19, 22].map(text);
+        let fields = [0, 5, 12, 13, 14, 19, 22].map(text);
         match fields {
-            [
-                Ok(time),
-                Ok(session),
-                Ok(session_start),
-                Ok(state),
-                Ok(message),
-                Ok(detail),
-                Ok(statement),
-                Ok(application),
-            ] => {
-                let line = Line { time, session, session_start, state, message, detail, statement, application };
+            [Ok(time), Ok(session), Ok(state), Ok(message), Ok(detail), Ok(statement), Ok(application)] => {
+                let line = Line { time, session, state, message, detail, statement, application };
                 sessions.take(row, line, into);
             }
             _ => into.reject(row, Rejection::NotUtf8, &String::from_utf8_lossy(record.get(13).unwrap_or_default())),
@@ -146,6 +136,8 @@ struct Session {
     waiting: Option<(u64, Finished)>,
     /// When it last said something.
     last_ms: Option<i64>,
+    /// A statement whose execution begins, and when.
+    begun: Option<(i64, String)>,
 }
 
 impl Session {
@@ -163,7 +155,7 @@ struct Finished {
     time_ms: Option<i64>,
     duration: Cost,
     cpu: Cost,
-    spill: f64,
+    spill: Cost,
     plan: Option<(f32, f32)>,
 }
 
@@ -172,12 +164,15 @@ struct Sessions {
     /// For each target, which of [`TARGETS`] it is.
     targets: Vec<usize>,
     weight: f32,
+    /// The log has every statement: a line told of less than a millisecond, of which `log_min_duration_statement` counts whole
+    /// ones, and it is no sample.
+    complete: bool,
 }
 
 impl Sessions {
     fn new(targets: &[String], weight: f32) -> Result<Self, LogError> {
         let targets = places(targets.iter().map(String::as_str)).map_err(LogError)?;
-        Ok(Self { by_name: HashMap::new(), targets, weight })
+        Ok(Self { by_name: HashMap::new(), targets, weight, complete: false })
     }
 
     fn take(&mut self, row: u64, line: Line, into: &mut Collector<'_>) {
@@ -203,25 +198,34 @@ impl Sessions {
             }
             session.spill.0 += size;
         } else if let Some((ms, rest)) = duration(&line.message) {
+            self.complete |= ms < 1.0 && self.weight <= 1.0;
+            session.begun =
+                bound(rest).filter(|_| self.complete).map(str::to_owned).and_then(|query| Some((time_ms?, query)));
             if let Some(plan) = rest.strip_prefix("plan:") {
                 session.plan = plan_of(plan).or(session.plan);
             } else if let Some(query) = query(rest) {
-                let (spill, plan) = (session.take_spill(query), session.plan.take());
+                let (spill, plan) = (Cost::Measured(session.take_spill(query)), session.plan.take());
                 let query = with_parameters(query, &line.detail);
                 let finished =
                     Finished { query, time_ms, duration: Cost::Measured(ms / 1000.0), cpu: Cost::Unknown, spill, plan };
                 session.waiting = Some((row, finished));
             }
         } else if line.state == "57014" && !line.statement.is_empty() {
-            // Cancelled: it ran for at most as long as the session had said nothing, which is what can be known.
-            let since = session.last_ms.or_else(|| self::time_ms(&line.session_start));
-            let seconds = since.zip(time_ms).map(|(since, now)| (now - since).max(0) as f64 / 1000.0);
+            // Cancelled. How long it ran is known where the log says when it began: the session may have been idle before.
+            let begun = session.begun.take().filter(|(_, query)| *query == line.statement);
+            let seconds = begun.zip(time_ms).map(|((begun, _), now)| (now - begun).max(0) as f64 / 1000.0);
             let cost = seconds.map_or(Cost::Unknown, Cost::AtLeast);
-            let spill = session.take_spill(&line.statement);
+            let spill = Cost::AtLeast(session.take_spill(&line.statement));
             let query = with_parameters(&line.statement, &line.detail);
             let finished =
                 Finished { query, time_ms, duration: cost, cpu: Cost::Unknown, spill, plan: session.plan.take() };
             self.tell(Some((row, finished)), into);
+        } else if let Some(query) = query(&line.message) {
+            // log_statement: the line comes before the execution.
+            session.begun = time_ms.map(|time| (time, query.to_owned()));
+        } else if !matches!(line.state.get(..2), None | Some("00" | "01" | "02")) {
+            // An error, which ended what had begun.
+            session.begun = None;
         }
         session.last_ms = time_ms.or(session.last_ms);
         // A session that ended is forgotten.
@@ -233,7 +237,10 @@ impl Sessions {
     fn tell(&self, waiting: Option<(u64, Finished)>, into: &mut Collector<'_>) {
         let Some((row, finished)) = waiting else { return };
         let Finished { query, time_ms, duration, cpu, spill, plan } = finished;
-        let spill = if matches!(duration, Cost::AtLeast(_)) { Cost::AtLeast(spill) } else { Cost::Measured(spill) };
+        // Without its time a statement can't be put before or behind others.
+        if time_ms.is_none() {
+            return into.reject(row, Rejection::NoTime, &query);
+        }
         let costs = self.targets.iter().map(|target| [duration, cpu, spill][*target]).collect();
         into.accept(row, Statement { truncated: is_cut(&query), query, time_ms, costs, weight: self.weight, plan });
     }
@@ -263,6 +270,11 @@ fn query(rest: &str) -> Option<&str> {
     // `execute fetch from` is a cursor's next rows.
     let named = rest.strip_prefix("execute fetch from ").or_else(|| rest.strip_prefix("execute "))?;
     named.split_once(": ").map(|(_, query)| query)
+}
+
+/// The text behind `bind NAME: `: what a client sends along with it is the execution.
+fn bound(rest: &str) -> Option<&str> {
+    rest.strip_prefix("bind ")?.split_once(": ").map(|(_, query)| query)
 }
 
 /// `temporary file: path "…", size 1234`.

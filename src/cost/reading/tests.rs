@@ -155,6 +155,25 @@ fn long_statements_are_read_up_to_a_limit() {
 }
 
 #[test]
+fn a_quote_that_nobody_closes_costs_the_rows_up_to_a_limit() {
+    let row = |at: usize| format!("2026-01-31,select {at} from a_table_with_a_long_name where b = 12,1,\n");
+    let rows: String = (0..400_000).map(row).collect();
+    let text = format!("at,query,cpu,state\n{}2026-01-31,\"select,1,\n{rows}", row(0));
+    let (statements, reading) = table(text.as_bytes()).unwrap();
+    assert_eq!((statements[0].query.len(), reading.rejected.get(&Rejection::TooLong)), (51, Some(&1)));
+    assert!((50_000..200_000).contains(&statements.len()), "{} statements", statements.len());
+    assert_eq!(reading.rejected.values().sum::<u64>(), 1, "{:?}", reading.samples);
+
+    let line = |text: &str| csvlog(&[("2026-01-31 12:00:01.000 UTC", "00000", text, "", "")]);
+    let told = "duration: 1.0 ms  statement: select 1";
+    let broken = String::from_utf8(line(told)).unwrap().replace("LOG,00000,", "LOG,00000,\"");
+    let log = [broken.into_bytes(), line(told).repeat(300_000)].concat();
+    let (statements, reading) = server(&log, false).unwrap();
+    assert_eq!(reading.rejected.get(&Rejection::TooLong), Some(&1));
+    assert!((10_000..299_000).contains(&statements.len()), "{} statements", statements.len());
+}
+
+#[test]
 fn json_lines_find_nested_fields() {
     let columns =
         Columns { query: "event.query".into(), targets: vec!["event.stats.cpuTime".into()], ..Columns::default() };
@@ -191,6 +210,10 @@ fn parquet_is_read_by_its_types() {
     assert_eq!(reading.rejected.get(&Rejection::NoQuery), Some(&1));
     let (statements, reading) = take(file(Arc::new(Float64Array::from(vec![1.0, 1.0, f64::NAN])))).unwrap();
     assert_eq!((statements.len(), reading.rejected.get(&Rejection::NotFinite)), (1, Some(&1)));
+    let units = take(file(Arc::new(StringArray::from(vec![Some("1.50m"), None, Some("2kB")])))).unwrap().0;
+    assert_eq!((units[0].costs[0], units[1].costs[0]), (Cost::Measured(90.0), Cost::AtLeast(2048.0)));
+    let (statements, reading) = take(file(Arc::new(StringArray::from(vec![Some("fast"), Some(""), None])))).unwrap();
+    assert_eq!((statements.len(), reading.rejected.get(&Rejection::NotNumeric)), (1, Some(&1)));
     let nested: ArrayRef = Arc::new(arrow_array::StructArray::from(vec![(
         Arc::new(arrow_schema::Field::new("user", arrow_schema::DataType::Utf8, true)),
         states.clone(),
@@ -232,26 +255,39 @@ fn what_a_server_tells_of_a_statement_is_put_together() {
             "",
         ),
         ("2026-01-31 12:00:02.001 UTC", "00000", "EXECUTE MESSAGE STATISTICS", usage, ""),
+        ("2026-01-31 12:00:03.001 UTC", "00000", "duration: 0.2 ms  bind <unnamed>: select pg_sleep(60)", "", ""),
         (
-            "2026-01-31 12:00:12.001 UTC",
+            "2026-01-31 12:00:13.001 UTC",
             "57014",
             "canceling statement due to statement timeout",
             "",
             "select pg_sleep(60)",
         ),
-        ("2026-01-31 12:00:13.000 UTC", "00000", "temporary file: path \"c\", size 77", "", "select from a quiet one"),
-        ("2026-01-31 12:00:13.000 UTC", "00000", "duration: 1.0 ms  statement: select 2", "", ""),
+        // The session is idle for hours, and the statement ends after a moment that nobody knows.
+        ("2026-01-31 14:00:00.000 UTC", "57014", "canceling statement due to user request", "", "select pg_sleep(60)"),
+        ("2026-01-31 14:00:00.100 UTC", "00000", "duration: 0.2 ms  bind <unnamed>: select f(1)", "", ""),
+        ("2026-01-31 14:00:00.100 UTC", "P0001", "no", "", "select f(1)"),
+        ("2026-01-31 14:00:00.900 UTC", "57014", "canceling statement due to user request", "", "select f(1)"),
+        ("2026-01-31 14:00:01.000 UTC", "00000", "statement: select pg_sleep(70)", "", ""),
+        ("2026-01-31 14:00:03.000 UTC", "57014", "canceling statement due to user request", "", "select pg_sleep(70)"),
+        ("2026-01-31 15:00:13.000 UTC", "00000", "temporary file: path \"c\", size 77", "", "select from a quiet one"),
+        ("2026-01-31 15:00:13.000 UTC", "00000", "duration: 1.0 ms  statement: select 2", "", ""),
+        ("yesterday", "00000", "duration: 1.0 ms  statement: select 3", "", ""),
     ]);
     assert_eq!(Format::detect("x", &bytes), Format::PostgresCsvLog);
     let (statements, reading) = server(&bytes, false).unwrap();
-    assert_eq!(reading.statements, 3);
+    assert_eq!((reading.statements, reading.rejected.get(&Rejection::NoTime)), (6, Some(&1)));
+    assert!(statements.iter().all(|statement| statement.time_ms.is_some()));
     assert_eq!(statements[0].query, "select a from t where b = 'x' order by 1");
     let Cost::Measured(cpu) = statements[0].costs[1] else { panic!("no processor time: {:?}", statements[0]) };
     assert!((cpu - 0.3).abs() < 1e-9);
     assert_eq!((statements[0].costs[0], statements[0].costs[2]), (Cost::Measured(0.3105), Cost::Measured(5096.0)));
     assert_eq!(statements[1].query, "select pg_sleep(60)");
     assert_eq!(statements[1].costs, [Cost::AtLeast(10.0), Cost::Unknown, Cost::AtLeast(0.0)]);
-    assert_eq!(statements[2].costs, [Cost::Measured(0.001), Cost::Unknown, Cost::Measured(0.0)]);
+    assert_eq!(statements[2].costs, [Cost::Unknown, Cost::Unknown, Cost::AtLeast(0.0)]);
+    assert_eq!(statements[3].costs, statements[2].costs);
+    assert_eq!(statements[4].costs, [Cost::AtLeast(2.0), Cost::Unknown, Cost::AtLeast(0.0)]);
+    assert_eq!(statements[5].costs, [Cost::Measured(0.001), Cost::Unknown, Cost::Measured(0.0)]);
 }
 
 /// The csvlog and the jsonlog of one run of a real server say the same, and the same as a reader of another kind found in

@@ -6,6 +6,9 @@ use jiff::civil::DateTime;
 use crate::cost::classes::quantity;
 use crate::cost::log::{Cost, Rejection};
 
+/// Bytes as loggers write them: units, and the powers of 1024 that they stand for.
+const LOGGED_BYTES: [(&str, i32); 5] = [("kB", 1), ("MB", 2), ("GB", 3), ("TB", 4), ("PB", 5)];
+
 /// A cost: a number, or one with a unit (`1.23s`, `4.5MB`, `2.00m` as Presto has them). Nothing (or `null`) is unknown.
 ///
 /// # Errors
@@ -15,16 +18,12 @@ pub fn cost(text: &str, failed: bool) -> Result<Cost, Rejection> {
     if matches!(text, "" | "null" | "NULL" | "\\N" | "None") {
         return Ok(Cost::Unknown);
     }
-    // Presto's minutes and its bytes, which are powers of 1024.
-    let presto = |unit: &str, factor: f64| {
-        text.strip_suffix(unit).and_then(|number| number.parse::<f64>().ok()).map(|number| number * factor)
+    let with = |unit: &str, factor: f64| {
+        text.strip_suffix(unit).and_then(|number| number.trim().parse::<f64>().ok()).map(|number| number * factor)
     };
-    let number = text
-        .parse::<f64>()
-        .ok()
-        .or_else(|| quantity(text))
-        .or_else(|| presto("m", 60.0))
-        .or_else(|| presto("PB", 1e15));
+    // Bytes are powers of 1024 in the logs of Presto, Trino and PostgreSQL, and in bounds they are what they say.
+    let bytes = || LOGGED_BYTES.iter().find_map(|(unit, power)| with(unit, 1024_f64.powi(*power)));
+    let number = text.parse::<f64>().ok().or_else(bytes).or_else(|| quantity(text)).or_else(|| with("m", 60.0));
     measured(number.ok_or(Rejection::NotNumeric)?, failed)
 }
 
@@ -112,7 +111,10 @@ mod tests {
             ("1.50s", 1.5),
             ("2.00m", 120.0),
             ("3ms", 0.003),
-            ("4kB", 4000.0),
+            ("4kB", 4096.0),
+            ("1.5GB", 1_610_612_736.0),
+            ("2.00PB", 2_251_799_813_685_248.0),
+            ("12B", 12.0),
             ("2MiB", 2_097_152.0),
             ("1e3", 1000.0),
         ] {
