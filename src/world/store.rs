@@ -156,13 +156,19 @@ impl Store {
         Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
 
-    /// Brings everything that is stored into a directory, and says where it is, in the order of the paths.
+    /// Brings what is stored into a directory, and says where it is, in the order of the paths. Only that whose name is
+    /// `wanted`, and the names of the directories that lead to it.
     ///
     /// # Errors
     /// When the store can't be read, or the directory can't be written.
-    pub async fn download(&self, directory: &std::path::Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
+    pub async fn download(
+        &self,
+        directory: &std::path::Path,
+        wanted: fn(&str) -> bool,
+    ) -> Result<Vec<std::path::PathBuf>, StoreError> {
         let listed = self.0.list(None).map_ok(|found| found.location);
         let mut paths: Vec<Path> = listed.try_collect().await.map_err(|error| failed("", &error))?;
+        paths.retain(|path| path.parts().all(|part| wanted(part.as_ref())));
         paths.sort();
         let mut files = Vec::new();
         for (number, path) in paths.iter().enumerate() {
@@ -236,7 +242,8 @@ mod tests {
         listed.sort();
         assert_eq!(listed, ["actor", "old"]);
         let copies = tempfile::tempdir().unwrap();
-        let files = store.download(copies.path()).await.unwrap();
+        store.put("shop/orders/_temporary/0", vec![6]).await.unwrap();
+        let files = store.download(copies.path(), |name| !name.starts_with('_')).await.unwrap();
         let contents: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
         assert_eq!(contents, [vec![4], vec![3], vec![5]]);
         store.delete_prefix("shop/orders").await.unwrap();

@@ -107,8 +107,13 @@ impl FileLog {
 }
 
 fn is_log(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']));
-    path.is_file() && !hidden
+    path.is_file() && path.file_name().is_some_and(|name| is_log_name(&name.to_string_lossy()))
+}
+
+/// Whether a file may be a log by its name, or a directory hold one. What writers leave beside their files is none:
+/// `_SUCCESS`, `_temporary`, `.part-0.csv.crc`.
+fn is_log_name(name: &str) -> bool {
+    !name.starts_with(['.', '_']) && !name.ends_with(".crc")
 }
 
 impl Log for FileLog {
@@ -185,5 +190,33 @@ impl Read for Counted {
         let count = self.file.read(buffer)?;
         self.done.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::store::Store;
+
+    #[tokio::test]
+    async fn what_writers_leave_beside_their_files_is_no_log() {
+        let (bucket, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = Store::open(&format!("file://{}", bucket.path().display())).unwrap();
+        for name in [
+            "day=1/part-0.csv",
+            "day=1/_SUCCESS",
+            "day=1/.part-0.csv.crc",
+            "day=1/part-0.crc",
+            "_temporary/0/part-1.csv",
+        ] {
+            store.put(name, b"query,cpu\nselect 1,2\n".to_vec()).await.unwrap();
+        }
+        let files = store.download(copies.path(), is_log_name).await.unwrap();
+        assert_eq!(files.len(), 1, "{files:?}");
+        let columns = Columns { query: "query".into(), targets: vec!["cpu".into()], ..Columns::default() };
+        for path in [files[0].clone(), bucket.path().join("day=1")] {
+            let log = FileLog::open(&[path], None, columns.clone(), vec!["cpu".into()], 1.0).unwrap();
+            assert_eq!(log.read(&mut |_| {}).unwrap().statements, 1);
+        }
     }
 }

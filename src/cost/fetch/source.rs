@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client, ResourceExt};
 
-use super::FileLog;
+use super::{FileLog, is_log_name};
 use crate::cost::crd::{Files, LogColumns, QueryCostModel};
 use crate::cost::facts::Trouble;
 use crate::cost::grants::Grants;
@@ -28,6 +28,9 @@ use crate::world::store::Store;
 const SERVER_LOG: u64 = 4 << 30;
 /// Clocks differ, and a file is written to for a while after its last statement.
 const CLOCKS_SECONDS: f64 = 3600.0;
+
+/// Of two formats that a server writes side by side, the files change within so long of each other.
+const BESIDE_SECONDS: f64 = 60.0;
 
 /// A log's statements from a time on.
 #[derive(Debug)]
@@ -124,7 +127,7 @@ async fn bring(
         }
         Store::open(&files.url).map_err(|error| unreadable(error.to_string()))?
     };
-    let paths = store.download(directory).await.map_err(|error| unreadable(error.to_string()))?;
+    let paths = store.download(directory, is_log_name).await.map_err(|error| unreadable(error.to_string()))?;
     if paths.is_empty() {
         return Err(unreadable(format!("there is no file under {}", files.url)));
     }
@@ -199,11 +202,16 @@ async fn bring_server_log(
     Ok((paths, format))
 }
 
-/// The newest logs of a server, the oldest first, that are not older than so many seconds; their jsonlog where there is one.
+/// The newest logs of a server, the oldest first, that are not older than so many seconds; their jsonlog where it is still
+/// written to.
 fn chosen(listed: &[LogFile], seconds: f64) -> Result<(Vec<&LogFile>, Format), String> {
     let of = |extension: &str| listed.iter().filter(|file| file.name.ends_with(extension)).collect::<Vec<_>>();
     let (json, csv) = (of(".json"), of(".csv"));
-    let (format, all) = if json.is_empty() { (Format::PostgresCsvLog, csv) } else { (Format::PostgresJsonLog, json) };
+    let newest = |files: &[&LogFile]| files.last().map_or(f64::INFINITY, |file| file.age_seconds);
+    // A jsonlog may be left from the time before a server was set to csvlog.
+    let stale = newest(&json) > newest(&csv) + BESIDE_SECONDS;
+    let (format, all) =
+        if json.is_empty() || stale { (Format::PostgresCsvLog, csv) } else { (Format::PostgresJsonLog, json) };
     if all.is_empty() {
         return Err(
             "the server writes neither a jsonlog nor a csvlog: set logging_collector = on, log_destination = 'jsonlog' and \
@@ -267,6 +275,8 @@ mod tests {
         assert_eq!(names(&log, 100.0), Ok(vec!["a.json", "b.json"]));
         assert_eq!(names(&log, 1000.0), Ok(vec!["old.json", "a.json", "b.json"]));
         assert_eq!(chosen(&log[3..], 100.0).unwrap().1, Format::PostgresCsvLog);
+        let stale = [file("old.json", 1, 900.0), file("c.csv", 1, 1.0)];
+        assert_eq!(names(&stale, 1000.0), Ok(vec!["c.csv"]));
         let log = [file("a.json", 4000, 2.0), file("b.json", 200, 1.0)];
         assert_eq!(names(&log, 100.0), Ok(vec!["b.json"]));
     }
