@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,39 @@ pub fn folds(split: Split, keys: &[Key], rows: &[usize], count: usize, seed: u64
     (0..count).map(fold).collect()
 }
 
+/// So many of the rows at the most, drawn at random, in their order.
+pub fn sample(rows: &[usize], most: usize, seed: u64) -> Vec<usize> {
+    if rows.len() <= most {
+        return rows.to_vec();
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut places = rand::seq::index::sample(&mut random, rows.len(), most).into_vec();
+    places.sort_unstable();
+    places.into_iter().map(|place| rows[place]).collect()
+}
+
+/// Draws so many rows at the most from those that come one after another, each with the same chance.
+#[derive(Clone, Debug)]
+pub struct Reservoir {
+    most: usize,
+    seen: usize,
+    random: ChaCha8Rng,
+}
+
+impl Reservoir {
+    /// An empty one.
+    pub fn new(most: usize, seed: u64) -> Self {
+        Self { most, seen: 0, random: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    /// Where the next row is kept: behind those before it, or in place of one. None: it is not kept.
+    pub fn place(&mut self) -> Option<usize> {
+        self.seen += 1;
+        let place = if self.seen <= self.most { self.seen - 1 } else { self.random.random_range(0..self.seen) };
+        (place < self.most).then_some(place)
+    }
+}
+
 /// Rows that stay together: each by itself, in the order of time or of chance, or all of a fingerprint.
 fn grouped(split: Split, keys: &[Key], rows: &[usize], seed: u64) -> Vec<Vec<usize>> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -150,6 +183,32 @@ mod tests {
             Split::Random => {}
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_sample_is_the_same_for_a_seed_and_in_order() {
+        let rows: Vec<usize> = (0..1000).map(|row| row * 3).collect();
+        let drawn = sample(&rows, 100, 7);
+        assert_eq!((drawn.len(), drawn.is_sorted()), (100, true));
+        assert!(drawn.iter().all(|row| row % 3 == 0) && drawn[50] > 600, "{drawn:?}");
+        assert_eq!(drawn, sample(&rows, 100, 7));
+        assert_ne!(drawn, sample(&rows, 100, 8));
+        assert_eq!(sample(&rows, 1000, 7), rows);
+    }
+
+    #[test]
+    fn a_reservoir_keeps_a_fair_share_of_what_comes() {
+        let mut reservoir = Reservoir::new(100, 7);
+        let mut kept = Vec::new();
+        for row in 0..10_000 {
+            match reservoir.place() {
+                Some(place) if place == kept.len() => kept.push(row),
+                Some(place) => kept[place] = row,
+                None => {}
+            }
+        }
+        let late = kept.iter().filter(|row| **row >= 5000).count();
+        assert!(kept.len() == 100 && (30..=70).contains(&late), "{late} of {} are of the second half", kept.len());
     }
 
     proptest! {

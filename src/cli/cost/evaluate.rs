@@ -13,8 +13,11 @@ use crate::cost::classes::class;
 use crate::cost::evaluation::metrics::{Metrics, metrics};
 use crate::cost::log::{Cost, Log};
 use crate::cost::model::{CostModel, Judgement};
+use crate::cost::splits::Reservoir;
+use crate::cost::train::Options;
 
-/// Judges a model by a log with costs. Prints JSON.
+/// Judges a model by a log with costs: by at most 500,000 rows of it, drawn at random. Prints JSON, with the `rows` that
+/// judged for each target.
 #[derive(Debug, Args)]
 pub struct Evaluate {
     /// The directory of the model.
@@ -40,8 +43,13 @@ struct Figures {
     targets: BTreeMap<String, Metrics>,
 }
 
-/// Of each row: its class, its cost, and what the model said.
-type Told = (Vec<usize>, Vec<Cost>, Vec<Judgement>);
+/// Rows of a target that judge: of each its class, its cost, and what the model said.
+struct Judged {
+    /// The target's place in the model.
+    place: usize,
+    drawn: Reservoir,
+    rows: Vec<(usize, Cost, Judgement)>,
+}
 
 /// Judges, and prints the figures.
 ///
@@ -51,9 +59,10 @@ pub fn run(arguments: &Evaluate) -> Result<()> {
     let model = model_dir::read(&arguments.model)?;
     let targets = named(&model, &arguments.targets)?;
     let log = arguments.input.open(&targets)?;
-    let places: Vec<usize> =
-        targets.iter().filter_map(|(name, _)| model.infos.iter().position(|info| info.name == *name)).collect();
-    let mut said: Vec<Told> = vec![Told::default(); places.len()];
+    let Options { most_judged, seed, .. } = Options::default();
+    let places = targets.iter().filter_map(|(name, _)| model.infos.iter().position(|info| info.name == *name));
+    let judged = |place| Judged { place, drawn: Reservoir::new(most_judged, seed), rows: Vec::new() };
+    let mut all: Vec<Judged> = places.map(judged).collect();
     let (bar, tell) = bar(&log);
     let mut rows = 0;
     let reading = log.read(&mut |statement| {
@@ -61,33 +70,42 @@ pub fn run(arguments: &Evaluate) -> Result<()> {
         if rows % 1024 == 0 {
             tell(rows);
         }
-        let (_, judged) = model.judge(&statement.query, statement.plan);
-        for ((place, cost), (truth, costs, told)) in places.iter().zip(statement.costs).zip(&mut said) {
-            if let Some(class) = class(&model.infos[*place].bounds, cost) {
-                truth.push(class);
-                costs.push(cost);
-                told.push(judged[*place].clone());
+        let mut said: Option<Vec<Judgement>> = None;
+        for (judged, cost) in all.iter_mut().zip(statement.costs) {
+            let Some(class) = class(&model.infos[judged.place].bounds, cost) else { continue };
+            let Some(kept) = judged.drawn.place() else { continue };
+            let said = said.get_or_insert_with(|| model.judge(&statement.query, statement.plan).1);
+            let row = (class, cost, said[judged.place].clone());
+            match judged.rows.get_mut(kept) {
+                Some(old) => *old = row,
+                None => judged.rows.push(row),
             }
         }
     });
     bar.finish_and_clear();
     let reading = reading?;
-    if said.iter().all(|(truth, ..)| truth.is_empty()) {
+    if all.iter().all(|judged| judged.rows.is_empty()) {
         let sample = reading.samples.first().map_or_else(String::new, |sample| format!(", e.g. {sample}"));
         bail!(
             "no statement of the log has a cost of {}{sample}",
             targets.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" or ")
         );
     }
-    let figures = |(place, (truth, costs, told)): (&usize, &Told)| {
-        let info = &model.infos[*place];
-        (info.name.clone(), metrics(&info.labels, truth, costs, told))
+    let figures = |judged: Judged| {
+        let info = &model.infos[judged.place];
+        let (mut truth, mut costs, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        for (class, cost, judgement) in judged.rows {
+            truth.push(class);
+            costs.push(cost);
+            said.push(judgement);
+        }
+        (info.name.clone(), metrics(&info.labels, &truth, &costs, &said))
     };
     let figures = Figures {
         model_version: model.version.clone(),
         statements: reading.statements,
         rejected: reading.rejected.values().sum(),
-        targets: places.iter().zip(&said).map(figures).collect(),
+        targets: all.into_iter().map(figures).collect(),
     };
     let text = serde_json::to_string_pretty(&figures).context("the figures can't be written")?;
     match &arguments.report {

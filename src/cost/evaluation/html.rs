@@ -95,9 +95,10 @@ fn pictures(page: &mut String, split: &SplitReport, target: &TargetReport) {
     let Some(ours) = target.methods.get(&Method::Ours) else { return };
     let _ = writeln!(
         page,
-        "<h3>{} split</h3><p>{} rows taught, {} judged. Trees of depth {}, learning rate {}, {} rounds.</p><div class=\"row\">",
+        "<h3>{} split</h3><p>{} rows taught, {} of {} that were held out judged. Trees of depth {}, learning rate {}, {} rounds.</p><div class=\"row\">",
         split.split.word(),
         split.train_rows,
+        split.drawn_rows,
         split.test_rows,
         target.chosen.max_depth,
         target.chosen.eta,

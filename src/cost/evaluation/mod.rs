@@ -52,8 +52,10 @@ pub struct SplitEvaluation {
     pub split: Split,
     /// Rows that taught.
     pub train_rows: usize,
-    /// Rows that judged.
+    /// Rows that were held out to judge.
     pub test_rows: usize,
+    /// Rows of these that judged: those whose text is known, or a sample of them.
+    pub drawn_rows: usize,
     /// By target.
     pub targets: Vec<TargetEvaluation>,
 }
@@ -79,6 +81,7 @@ impl SplitEvaluation {
     /// Adds what another part of the same rows said.
     pub fn join(&mut self, other: Self) {
         self.test_rows += other.test_rows;
+        self.drawn_rows += other.drawn_rows;
         for (own, other) in self.targets.iter_mut().zip(other.targets) {
             own.truth.extend(other.truth);
             own.costs.extend(other.costs);

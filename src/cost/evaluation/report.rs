@@ -60,8 +60,11 @@ pub struct SplitReport {
     pub split: Split,
     /// Rows that taught.
     pub train_rows: usize,
-    /// Rows that judged.
+    /// Rows that were held out to judge.
     pub test_rows: usize,
+    /// Rows of these that judged: fewer where a sample was drawn, of texts or of rows.
+    #[serde(default)]
+    pub drawn_rows: usize,
     /// By name of the target.
     pub targets: BTreeMap<String, TargetReport>,
 }
@@ -107,6 +110,7 @@ impl Report {
                 split: split.split,
                 train_rows: split.train_rows,
                 test_rows: split.test_rows,
+                drawn_rows: split.drawn_rows,
                 targets: targets.collect(),
             }
         });
@@ -162,6 +166,10 @@ impl Report {
                     );
                 }
             }
+        }
+        for split in self.splits.iter().filter(|split| split.drawn_rows < split.test_rows) {
+            let (drawn, held) = (split.drawn_rows, split.test_rows);
+            let _ = writeln!(text, "{:<10} judged by a sample: {drawn} of {held} rows", split.split.word());
         }
         for (split, why) in &self.missing_splits {
             let _ = writeln!(text, "{:<10} not possible: {why}", split.word());

@@ -9,14 +9,17 @@ use thiserror::Error;
 
 use super::classes::{ClassError, TargetSpec, class, resolve};
 use super::evaluation::{Evaluation, Method, SplitEvaluation, TargetEvaluation};
-use super::log::{Cost, Log, LogError, Reading};
+use super::log::{Log, LogError, Reading};
 use super::model::CostModel;
-use super::splits::{Parts, Split, folds, part};
+use super::splits::{Parts, Split, folds, part, sample};
 use super::sqltext::Mode;
 use crate::learn::boost::BoostError;
 use choose::Chosen;
 use fit::Fit;
-use prepare::{Counted, Prepared};
+use prepare::{Counted, Prepared, Room};
+
+/// Fingerprints whose statement is kept while a log is read.
+const FINGERPRINTS: usize = 200_000;
 
 /// How a model is learnt.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +47,10 @@ pub struct Options {
     pub seed: u64,
     /// Distinct texts that the text model learns from, at the most; of more a sample is taken.
     pub most_texts: usize,
+    /// Bytes of these texts, at the most.
+    pub most_bytes: usize,
+    /// Rows that judge by one split, at the most; of more a sample is drawn.
+    pub most_judged: usize,
     /// Threads.
     pub threads: usize,
 }
@@ -63,6 +70,8 @@ impl Default for Options {
             grid: vec![candidate(6, 0.1), candidate(10, 0.1), candidate(6, 0.3), candidate(10, 0.3)],
             seed: 7,
             most_texts: 200_000,
+            most_bytes: 512 << 20,
+            most_judged: 500_000,
             threads: 2,
         }
     }
@@ -188,7 +197,8 @@ pub fn train(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Trained, TrainError> {
-    let prepared = Prepared::read(log, options.most_texts, &mut |rows| progress(Progress::Reading(rows)))?;
+    let room = Room { texts: options.most_texts, bytes: options.most_bytes, statements: FINGERPRINTS };
+    let prepared = Prepared::read(log, room, &mut |rows| progress(Progress::Reading(rows)))?;
     check(&prepared, specs, options)?;
     progress(Progress::Counting);
     // Twice as many as a model takes: each split takes the most frequent of its own training's rows.
@@ -212,15 +222,17 @@ pub fn train(
     for split in splits {
         let parts = match split {
             // One part of the templates is too few to say much: each is judged once, by a model of the others.
-            Split::Template => folds(split, &keys, &all, (100.0 / options.test_percent).round() as usize, options.seed),
+            Split::Template => folds(split, &keys, &all, template_folds(options.test_percent), options.seed),
             Split::Time | Split::Random => vec![part(split, &keys, &all, options.test_percent / 100.0, options.seed)],
         };
         let mut whole: Option<SplitEvaluation> = None;
+        let most = options.most_judged.div_ceil(parts.len().max(1));
         for parts in &parts {
             // The split that chooses looks at the whole grid; those beside it take its trees.
             let grid = chosen.as_ref().map(|chosen| chosen.iter().map(|chosen| vec![chosen.candidate]).collect());
             let grid: Vec<Vec<Candidate>> = grid.unwrap_or_else(|| vec![options.grid.clone(); specs.len()]);
-            let judged = judge(&prepared, [&counted, &paper], specs, options, (split, &grid), parts, &mut steps);
+            let judged =
+                judge(&prepared, [&counted, &paper], specs, options, (split, &grid), (parts, most), &mut steps);
             match judged {
                 Ok((judged, found)) => {
                     chosen.get_or_insert(found);
@@ -247,7 +259,7 @@ pub fn train(
         let times = || prepared.rows.iter().map(|row| row.key.time);
         (times().min().unwrap_or_default(), times().max().unwrap_or_default())
     });
-    let fell_back = prepared.fell_back as f64 / (prepared.texts.len().max(1)) as f64;
+    let fell_back = counted.fell_back as f64 / prepared.texts.len().max(1) as f64;
     let new_from = options.new_from_ms.filter(|_| prepared.timed);
     let rival = new_from.and_then(|new_from| rival(&Fit { split: Split::Time, ..fit }, &chosen, new_from));
     Ok(Trained { model, evaluation, reading: prepared.reading, fell_back, window, rival })
@@ -291,8 +303,9 @@ fn check(prepared: &Prepared, specs: &[TargetSpec], options: &Options) -> Result
         return Err(TrainError::NoTimes);
     }
     for (target, spec) in specs.iter().enumerate() {
-        resolve(spec, (0..prepared.rows.len()).map(|row| prepared.cost(row, target)))?;
-        let rows = (0..prepared.rows.len()).filter(|row| prepared.cost(*row, target) != Cost::Unknown).count();
+        let costs = || (0..prepared.rows.len()).map(|row| prepared.cost(row, target));
+        let info = resolve(spec, costs())?;
+        let rows = costs().filter(|cost| class(&info.bounds, *cost).is_some()).count();
         let needed = options.folds * 4;
         if rows < needed {
             return Err(TrainError::TooFew { target: spec.name.clone(), rows, folds: options.folds, needed });
@@ -301,14 +314,19 @@ fn check(prepared: &Prepared, specs: &[TargetSpec], options: &Options) -> Result
     Ok(())
 }
 
-/// Learns from a part of the rows by every method, and predicts the rest.
+/// Parts that the templates are judged in: enough that most are learnt from, and few enough to be learnt from so often.
+fn template_folds(test_percent: f64) -> usize {
+    (100.0 / test_percent).round().clamp(2.0, 10.0) as usize
+}
+
+/// Learns from a part of the rows by every method, and predicts the rest, or `most` of these.
 fn judge(
     prepared: &Prepared,
     [counted, paper]: [&Counted; 2],
     specs: &[TargetSpec],
     options: &Options,
     (split, grid): (Split, &[Vec<Candidate>]),
-    (train, test): &Parts,
+    ((train, test), most): (&Parts, usize),
     steps: &mut Steps<'_>,
 ) -> Result<(SplitEvaluation, Vec<Chosen>), TrainError> {
     let word = format!("{} split", split.word());
@@ -321,15 +339,14 @@ fn judge(
     let plain_columns = plain.columns(train);
     let plain_model = plain.model(&plain_columns, train, &theirs, &mut |target| steps.step(&word, target))?;
     let mut targets = Vec::new();
+    // Rows whose text was not sampled have no features, and judge no method.
+    let with_text: Vec<usize> =
+        test.iter().copied().filter(|row| prepared.rows[*row].text != prepare::NO_TEXT).collect();
+    let drawn = sample(&with_text, most, options.seed);
     for (target, fitted) in model.targets.iter().enumerate() {
-        // Rows whose text was not sampled have no features, and judge no method.
-        let judged: Vec<usize> = test
-            .iter()
-            .copied()
-            .filter(|row| prepared.rows[*row].text != prepare::NO_TEXT && prepared.cost(*row, target) != Cost::Unknown)
-            .collect();
-        let bounds = &fitted.info.bounds;
-        let truth = judged.iter().filter_map(|row| class(bounds, prepared.cost(*row, target))).collect();
+        let truth_of = |row: &usize| class(&fitted.info.bounds, prepared.cost(*row, target));
+        let judged: Vec<usize> = drawn.iter().copied().filter(|row| truth_of(row).is_some()).collect();
+        let truth = judged.iter().filter_map(truth_of).collect();
         let methods = vec![
             (Method::Majority, ours.majority(train, &judged, target, fitted)),
             (Method::Lookup, ours.look_up(train, &judged, target, fitted)),
@@ -345,7 +362,8 @@ fn judge(
             chosen: chosen[target].candidate,
         });
     }
-    Ok((SplitEvaluation { split, train_rows: train.len(), test_rows: test.len(), targets }, chosen))
+    let (train_rows, test_rows, drawn_rows) = (train.len(), test.len(), drawn.len());
+    Ok((SplitEvaluation { split, train_rows, test_rows, drawn_rows, targets }, chosen))
 }
 
 #[cfg(test)]

@@ -45,12 +45,22 @@ pub struct Prepared {
     pub texts: Vec<String>,
     /// Rows with features in each text's place, plan features behind.
     pub plans: Vec<Option<(f32, f32)>>,
-    /// Statements without literals, by fingerprint, with how often they were seen.
+    /// Statements without literals, by fingerprint, with how often they were seen. Where there are too many, the rarest are
+    /// forgotten.
     pub statements: HashMap<u64, (String, u64)>,
     /// What the reading found.
     pub reading: Reading,
-    /// Texts that the lexer could not read to their end.
-    pub fell_back: u64,
+}
+
+/// What is kept of a log's texts, at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Distinct texts.
+    pub texts: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Fingerprints with their statement.
+    pub statements: usize,
 }
 
 impl Prepared {
@@ -64,11 +74,11 @@ impl Prepared {
         self.rows.iter().map(|row| row.key).collect()
     }
 
-    /// Reads a log; `most_texts` distinct texts are kept at the most.
+    /// Reads a log; of its texts as many are kept as there is room for.
     ///
     /// # Errors
     /// The log can't be read, or has no statement.
-    pub fn read(log: &dyn Log, most_texts: usize, progress: &mut dyn FnMut(u64)) -> Result<Self, TrainError> {
+    pub fn read(log: &dyn Log, room: Room, progress: &mut dyn FnMut(u64)) -> Result<Self, TrainError> {
         let targets = log.targets().len();
         let mut prepared = Self {
             rows: Vec::new(),
@@ -79,8 +89,8 @@ impl Prepared {
             plans: Vec::new(),
             statements: HashMap::new(),
             reading: Reading::default(),
-            fell_back: 0,
         };
+        let mut bytes = 0;
         let mut places: HashMap<u64, (u32, u64)> = HashMap::new();
         // Texts with a digest up to here are kept: halved whenever there are too many, which keeps a fair sample.
         let mut limit = u64::MAX;
@@ -89,28 +99,31 @@ impl Prepared {
             let known = places.get(&digest).copied();
             let (text, fingerprint) = known.unwrap_or_else(|| {
                 let text = Text::read(&statement.query);
-                prepared.fell_back += u64::from(text.lexed.fell_back);
-                let shown = || (text.normalised.chars().take(SHOWN).collect(), 0);
-                prepared.statements.entry(text.fingerprint.0).or_insert_with(shown);
+                prepared.statements.entry(text.fingerprint.0).or_insert_with(|| shown(&text));
                 let mut place = NO_TEXT;
                 if digest <= limit {
                     place = u32::try_from(prepared.texts.len()).unwrap_or(NO_TEXT);
+                    bytes += statement.query.len();
                     prepared.texts.push(statement.query.clone());
                     prepared.plans.push(statement.plan);
                     places.insert(digest, (place, text.fingerprint.0));
                 }
                 (place, text.fingerprint.0)
             });
-            if let Some((_, count)) = prepared.statements.get_mut(&fingerprint) {
-                *count += 1;
+            // One that was forgotten may come again.
+            let kept = prepared.statements.entry(fingerprint);
+            kept.or_insert_with(|| shown(&Text::read(&statement.query))).1 += 1;
+            if prepared.statements.len() > room.statements {
+                prepared.forget(room.statements / 2);
             }
             prepared.timed &= statement.time_ms.is_some();
             let key = Key { time: statement.time_ms.unwrap_or_default(), fingerprint };
             prepared.rows.push(Row { key, digest, text, weight: statement.weight });
             prepared.costs.extend_from_slice(&statement.costs);
-            if prepared.texts.len() > most_texts {
+            while prepared.texts.len() > room.texts || bytes > room.bytes {
                 limit /= 2;
                 prepared.thin(&mut places, limit);
+                bytes = prepared.texts.iter().map(String::len).sum();
             }
             if prepared.rows.len().is_multiple_of(4096) {
                 progress(prepared.rows.len() as u64);
@@ -121,6 +134,16 @@ impl Prepared {
         }
         prepared.reading = reading;
         Ok(prepared)
+    }
+
+    /// Drops all statements but the most frequent.
+    fn forget(&mut self, most: usize) {
+        let mut counts: Vec<(u64, u64)> =
+            self.statements.iter().map(|(fingerprint, (_, count))| (*count, *fingerprint)).collect();
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts.iter().skip(most).for_each(|(_, fingerprint)| {
+            self.statements.remove(fingerprint);
+        });
     }
 
     /// Drops texts with a digest above the limit.
@@ -145,6 +168,11 @@ impl Prepared {
     }
 }
 
+/// A statement as it is shown, not yet counted.
+fn shown(text: &Text<'_>) -> (String, u64) {
+    (text.normalised.chars().take(SHOWN).collect(), 0)
+}
+
 /// Counted features of distinct texts.
 #[derive(Clone, Debug)]
 pub struct Counted {
@@ -160,6 +188,8 @@ pub struct Counted {
     pub text_words: Vec<Vec<u32>>,
     /// Words and tables.
     pub words: Vec<Box<str>>,
+    /// Texts that the lexer could not read to their end.
+    pub fell_back: u64,
 }
 
 impl Counted {
@@ -189,13 +219,21 @@ impl Counted {
         kept.sort_unstable_by(|a, b| b.cmp(a));
         kept.truncate(most);
         let mut columns: HashMap<u64, Option<u32>> = kept.into_iter().map(|(_, feature)| (feature, None)).collect();
-        let mut counted =
-            Self { mode, ngrams, names: Vec::new(), rows: Rows::new(), text_words: Vec::new(), words: Vec::new() };
+        let mut counted = Self {
+            mode,
+            ngrams,
+            names: Vec::new(),
+            rows: Rows::new(),
+            text_words: Vec::new(),
+            words: Vec::new(),
+            fell_back: 0,
+        };
         let mut places: HashMap<Box<str>, u32> = HashMap::new();
         let mut row: Vec<(u32, f32)> = Vec::new();
         for text in texts {
             row.clear();
             let text = Text::read(text);
+            counted.fell_back += u64::from(text.lexed.fell_back);
             let names = &mut counted.names;
             features(&text, mode, ngrams, &mut |name, value| {
                 if let Some(column) = columns.get_mut(&fnv(name)) {
@@ -225,4 +263,44 @@ impl Counted {
 /// FNV-1a.
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::log::{LogError, Statement};
+
+    /// Statements, one of them again and again between the others.
+    struct Endless;
+
+    impl Log for Endless {
+        fn targets(&self) -> &[String] {
+            &[]
+        }
+
+        fn read(&self, each: &mut dyn FnMut(Statement)) -> Result<Reading, LogError> {
+            for row in 0..2000 {
+                each(Statement { query: format!("select c{row} from t where a = 'open"), ..Statement::default() });
+                if row % 3 == 0 {
+                    each(Statement { query: "select often from t".into(), ..Statement::default() });
+                }
+            }
+            Ok(Reading::default())
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_the_texts_has_a_limit() {
+        let room = Room { texts: 1000, bytes: 10_000, statements: 100 };
+        let prepared = Prepared::read(&Endless, room, &mut |_| {}).unwrap();
+        let bytes: usize = prepared.texts.iter().map(String::len).sum();
+        assert!((1000..=10_000).contains(&bytes), "{bytes} bytes");
+        assert_eq!((prepared.rows.len(), prepared.plans.len()), (2667, prepared.texts.len()));
+        assert!((50..=100).contains(&prepared.statements.len()), "{}", prepared.statements.len());
+        let often = Text::read("select often from t").fingerprint.0;
+        assert_eq!(prepared.statements[&often].1, 667, "the rarest go");
+        let counted = Counted::count(&prepared.texts, Mode::Lexed, 1, 100);
+        let share = counted.fell_back as f64 / prepared.texts.len() as f64;
+        assert!(share > 0.9 && share <= 1.0, "{share} of the texts");
+    }
 }
