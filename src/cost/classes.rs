@@ -21,7 +21,8 @@ pub struct TargetSpec {
 pub enum Bounds {
     /// Costs.
     Values(Vec<f64>),
-    /// Shares of the log's measured statements (0.9: a tenth of them is above), resolved by the training.
+    /// Shares of the log's measured statements (0.9: a tenth of them is above), resolved by the training. Where so many cost
+    /// the least that the first bound would be that, shares of those that cost more.
     Quantiles(Vec<f64>),
 }
 
@@ -159,11 +160,13 @@ pub fn class_of(bounds: &[f64], cost: f64) -> usize {
     bounds.partition_point(|bound| *bound <= cost)
 }
 
-/// The class of what the log says. A statement that was ended before its end is in the class that it had reached.
+/// The class of what the log says, where that is known: a statement that was ended before its end is in the top class if it
+/// had reached that, and else could have come to be in any class from there on.
 pub fn class(bounds: &[f64], cost: Cost) -> Option<usize> {
     match cost {
         Cost::Unknown => None,
-        Cost::Measured(cost) | Cost::AtLeast(cost) => Some(class_of(bounds, cost)),
+        Cost::Measured(cost) => Some(class_of(bounds, cost)),
+        Cost::AtLeast(cost) => Some(class_of(bounds, cost)).filter(|class| *class == bounds.len()),
     }
 }
 
@@ -173,27 +176,28 @@ pub fn class(bounds: &[f64], cost: Cost) -> Option<usize> {
 /// There are no costs, or only one class of them.
 pub fn resolve(spec: &TargetSpec, costs: impl Iterator<Item = Cost>) -> Result<TargetInfo, ClassError> {
     let target = spec.name.clone();
-    let mut known: Vec<f64> = Vec::new();
-    let mut measured: Vec<f64> = Vec::new();
+    let (mut measured, mut at_least): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
     for cost in costs {
         match cost {
             Cost::Unknown => {}
-            Cost::Measured(cost) => {
-                known.push(cost);
-                measured.push(cost);
-            }
-            Cost::AtLeast(cost) => known.push(cost),
+            Cost::Measured(cost) => measured.push(cost),
+            Cost::AtLeast(cost) => at_least.push(cost),
         }
     }
     if measured.is_empty() {
         return Err(ClassError::NoCosts { target });
     }
-    known.sort_by(f64::total_cmp);
     measured.sort_by(f64::total_cmp);
     let bounds = match &spec.bounds {
         Bounds::Values(values) => values.clone(),
         Bounds::Quantiles(shares) => {
-            let bounds: Vec<f64> = shares.iter().map(|share| quantile(&measured, *share)).collect();
+            let of = |costs: &[f64]| -> Vec<f64> { shares.iter().map(|share| quantile(costs, *share)).collect() };
+            let mut bounds = of(&measured);
+            // Where most cost the least that there is (nothing, of temporary files), no class lies below that.
+            let above = &measured[measured.partition_point(|cost| *cost <= measured[0])..];
+            if bounds.first().is_some_and(|bound| *bound <= measured[0]) && !above.is_empty() {
+                bounds = of(above);
+            }
             if let Some(pair) = bounds.windows(2).find(|pair| pair[0] >= pair[1]) {
                 return Err(ClassError::Coincide { target, quantiles: shares.clone(), cost: pair[0] });
             }
@@ -201,6 +205,10 @@ pub fn resolve(spec: &TargetSpec, costs: impl Iterator<Item = Cost>) -> Result<T
         }
     };
     let labels = labels(&bounds);
+    // Of what was ended before its end only that counts whose class is known.
+    let top = at_least.into_iter().filter(|cost| class(&bounds, Cost::AtLeast(*cost)).is_some());
+    let mut known: Vec<f64> = measured.into_iter().chain(top).collect();
+    known.sort_by(f64::total_cmp);
     let (least, most) = (known[0], known[known.len() - 1]);
     let only = class_of(&bounds, least);
     if only == class_of(&bounds, most) {
@@ -242,7 +250,9 @@ mod tests {
             assert_eq!(class_of(&bounds, cost), expected, "{cost}");
         }
         assert_eq!(labels(&bounds), ["[0, 30)", "[30, 18000)", "[18000, \u{221e})"]);
-        assert_eq!(class(&bounds, Cost::AtLeast(40.0)), Some(1));
+        assert_eq!(class(&bounds, Cost::Measured(40.0)), Some(1));
+        assert_eq!(class(&bounds, Cost::AtLeast(40.0)), None, "it could be in the next");
+        assert_eq!(class(&bounds, Cost::AtLeast(18_000.0)), Some(2));
         assert_eq!(class(&bounds, Cost::Unknown), None);
     }
 
@@ -273,5 +283,20 @@ mod tests {
         assert!(matches!(resolve(&spec, std::iter::empty()), Err(ClassError::NoCosts { .. })));
         let same = std::iter::repeat_n(Cost::Measured(1.0), 9);
         assert!(matches!(resolve(&quantiles, same), Err(ClassError::Coincide { .. })));
+        // What was ended early is of no class here: it does not part the others.
+        let early = costs().chain([Cost::AtLeast(99.0)]);
+        assert!(matches!(resolve(&spec, early), Err(ClassError::OneClass { .. })));
+        assert_eq!(resolve(&spec, costs().chain([Cost::AtLeast(100.0)])).unwrap().bounds, [100.0]);
+    }
+
+    #[test]
+    fn quantiles_lie_above_what_most_statements_cost() {
+        let shares = Bounds::Quantiles(vec![0.5, 0.9]);
+        let spec = TargetSpec { name: "spill".into(), unit: "bytes".into(), bounds: shares };
+        let costs = || std::iter::repeat_n(0.0, 95).chain((1..=11).map(f64::from)).map(Cost::Measured);
+        let info = resolve(&spec, costs()).unwrap();
+        assert_eq!((info.bounds, info.labels[0].as_str()), (vec![6.0, 10.0], "[0, 6)"));
+        let share = TargetSpec { bounds: Bounds::Quantiles(vec![0.95]), ..spec };
+        assert!(resolve(&share, costs()).unwrap().bounds[0] > 5.0, "it lies above the least as it is");
     }
 }

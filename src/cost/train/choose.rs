@@ -7,7 +7,6 @@ use super::{Candidate, TrainError};
 use crate::cost::answer::{Novelty, Source, TargetInfo};
 use crate::cost::classes::{class, quantile};
 use crate::cost::history::{Least, Record, Rule};
-use crate::cost::log::Cost;
 use crate::cost::model::{confidence, most, with_plan};
 use crate::cost::splits::folds;
 use crate::learn::boost::{Forest, softmax};
@@ -80,7 +79,10 @@ pub fn choose(
     let known: Vec<usize> = train
         .iter()
         .copied()
-        .filter(|row| fit.prepared.rows[*row].text != NO_TEXT && fit.prepared.cost(*row, target) != Cost::Unknown)
+        .filter(|row| {
+            let known = class(&info.bounds, fit.prepared.cost(*row, target)).is_some();
+            known && fit.prepared.rows[*row].text != NO_TEXT
+        })
         .collect();
     // The newest of each step, so that the folds see the whole log.
     let step = known.len().div_ceil(ROWS).max(1);

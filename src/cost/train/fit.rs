@@ -132,7 +132,7 @@ impl<'a> Fit<'a> {
             let plan =
                 planned.then(|| self.classes(columns, train, target, &info, chosen.candidate, true)).transpose()?;
             let floor = self.floor(train, target);
-            let quantiles = self.quantiles(columns, train, target, floor)?;
+            let quantiles = self.quantiles(columns, train, (target, &info), floor)?;
             let mut history = self.history(train, target, &info, chosen.rule);
             history.keep(KEPT);
             targets.push(TargetModel {
@@ -252,28 +252,44 @@ impl<'a> Fit<'a> {
 
     /// A small cost, so that a cost of nothing has a logarithm.
     fn floor(&self, train: &[usize], target: usize) -> f64 {
-        let mut costs: Vec<f64> =
-            self.measured(train, target).map(|(_, cost)| cost).filter(|cost| *cost > 0.0).collect();
+        let cost = |row: &usize| match self.prepared.cost(*row, target) {
+            Cost::Measured(cost) => Some(cost).filter(|cost| *cost > 0.0),
+            Cost::AtLeast(_) | Cost::Unknown => None,
+        };
+        let mut costs: Vec<f64> = train.iter().filter_map(cost).collect();
         costs.sort_by(f64::total_cmp);
         if costs.is_empty() { 1.0 } else { quantile(&costs, 0.05) / 10.0 }
     }
 
-    fn measured<'t>(&'t self, train: &'t [usize], target: usize) -> impl Iterator<Item = (usize, f64)> + 't {
-        let cost = move |row: usize| match self.prepared.cost(row, target) {
-            Cost::Measured(cost) | Cost::AtLeast(cost) => Some((row, cost)),
+    /// Rows whose class is known, each with it and with its cost. Below the top class a cost that is *at least* so much says
+    /// nothing of medians, either: it would only draw them down.
+    fn known_costs<'t>(
+        &'t self,
+        train: &'t [usize],
+        target: usize,
+        info: &'t TargetInfo,
+    ) -> impl Iterator<Item = (usize, usize, f64)> + 't {
+        let known = move |row: usize| match self.prepared.cost(row, target) {
+            told @ (Cost::Measured(cost) | Cost::AtLeast(cost)) => Some((row, class(&info.bounds, told)?, cost)),
             Cost::Unknown => None,
         };
-        train.iter().copied().filter_map(cost)
+        train.iter().copied().filter_map(known)
     }
 
-    fn quantiles(&self, columns: &Columns, train: &[usize], target: usize, floor: f64) -> Result<Vec<u8>, TrainError> {
-        let all: Vec<(usize, f64)> =
-            self.measured(train, target).filter(|(row, _)| self.prepared.rows[*row].text != NO_TEXT).collect();
+    fn quantiles(
+        &self,
+        columns: &Columns,
+        train: &[usize],
+        (target, info): (usize, &TargetInfo),
+        floor: f64,
+    ) -> Result<Vec<u8>, TrainError> {
+        let with_text = |(row, _, _): &(usize, usize, f64)| self.prepared.rows[*row].text != NO_TEXT;
+        let all: Vec<(usize, usize, f64)> = self.known_costs(train, target, info).filter(with_text).collect();
         // The newest of each step: evenly over the log.
         let step = all.len().div_ceil(QUANTILE_ROWS).max(1);
         let mut rows = Rows::new();
         let (mut labels, mut weights) = (Vec::new(), Vec::new());
-        for (row, cost) in all.into_iter().step_by(step) {
+        for (row, _, cost) in all.into_iter().step_by(step) {
             let row = &self.prepared.rows[row];
             rows.push(columns.rows.row(row.text as usize));
             labels.push((cost + floor).ln() as f32);
@@ -289,26 +305,23 @@ impl<'a> Fit<'a> {
     /// What statements cost in the rows, the oldest first.
     pub fn history(&self, train: &[usize], target: usize, info: &TargetInfo, rule: Rule) -> History {
         let mut history = History::new(rule, info.labels.len());
-        let mut sorted: Vec<(usize, f64)> = self.measured(train, target).collect();
-        sorted.sort_by_key(|(row, _)| self.prepared.rows[*row].key.time);
-        for (row, cost) in sorted {
-            if let Some(class) = class(&info.bounds, self.prepared.cost(row, target)) {
-                let row = &self.prepared.rows[row];
-                history.add(row.digest, row.key.fingerprint, class, cost, row.weight);
-            }
+        let mut sorted: Vec<(usize, usize, f64)> = self.known_costs(train, target, info).collect();
+        sorted.sort_by_key(|(row, ..)| self.prepared.rows[*row].key.time);
+        for (row, class, cost) in sorted {
+            let row = &self.prepared.rows[row];
+            history.add(row.digest, row.key.fingerprint, class, cost, row.weight);
         }
         history
     }
 
     fn prior(&self, train: &[usize], target: usize, info: &TargetInfo) -> Prior {
-        let mut costs: Vec<f64> = self.measured(train, target).map(|(_, cost)| cost).collect();
-        costs.sort_by(f64::total_cmp);
         let mut counts = vec![0.0; info.labels.len()];
-        for row in train {
-            if let Some(class) = class(&info.bounds, self.prepared.cost(*row, target)) {
-                counts[class] += f64::from(self.prepared.rows[*row].weight);
-            }
+        let mut costs = Vec::new();
+        for (row, class, cost) in self.known_costs(train, target, info) {
+            counts[class] += f64::from(self.prepared.rows[row].weight);
+            costs.push(cost);
         }
+        costs.sort_by(f64::total_cmp);
         let sum: f64 = counts.iter().sum();
         let probabilities = counts.into_iter().map(|count| count / sum.max(f64::MIN_POSITIVE)).collect();
         Prior { probabilities, p50: quantile(&costs, 0.5), p90: quantile(&costs, 0.9) }

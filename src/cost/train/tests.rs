@@ -2,6 +2,7 @@ use super::*;
 use crate::cost::answer::{Detail, Predictor, Source};
 use crate::cost::classes::parse_bounds;
 use crate::cost::fetch::TextLog;
+use crate::cost::log::Cost;
 use crate::cost::model::CostModel;
 use crate::cost::reading::Columns;
 use crate::cost::replay::Replay;
@@ -104,19 +105,52 @@ fn ours_beats_the_majority_and_the_lookup_on_every_split() {
 }
 
 #[test]
-fn what_was_cancelled_counts_as_heavy() {
+fn what_was_cancelled_counts_only_where_its_class_is_known() {
     let mut text = "at,query,cpu,state\n".to_owned();
     for row in 0..120 {
-        let minute = row % 60;
-        let hour = 10 + row / 60;
-        text += &format!("2026-01-31 {hour}:{minute:02}:00,select a from small where id = {row},1,FINISHED\n");
-        text += &format!("2026-01-31 {hour}:{minute:02}:30,select sum(b) from large where c > {row},2000,FAILED\n");
+        let minute = format!("2026-01-31 {}:{:02}", 10 + row / 60, row % 60);
+        text += &format!("{minute}:00,select a from small where id = {row},1,FINISHED\n");
+        // Two of three are ended long before they have cost what they would.
+        let large = if row % 3 == 0 { "2500,FINISHED" } else { "10,FAILED" };
+        text += &format!("{minute}:20,select sum(b) from large where c > {row},{large}\n");
+        text += &format!("{minute}:40,select max(d) from huge where e > {row},2000,FAILED\n");
     }
     let mut log = table(&text);
     log.columns.failed = Some("state".into());
-    let model = train(&log, &specs()[..1], &small(), &mut |_| {}).unwrap().model;
-    let class = |query: &str| model.answer(query, None, &[], Detail::default()).targets[0].class;
-    assert_eq!((class("select a from small where id = 77"), class("select sum(b) from large where c > 5000")), (0, 2));
+    let trained = train(&log, &specs()[..1], &small(), &mut |_| {}).unwrap();
+    let told = |query: &str| trained.model.answer(query, None, &[], Detail::default()).targets.remove(0);
+    assert_eq!(told("select a from small where id = 777").class, 0);
+    let large = told("select sum(b) from large where c > 5000");
+    assert!(large.class == 2 && large.p50 > 1800.0, "{large:?}");
+    assert_eq!(told("select max(d) from huge where e > 5000").class, 2);
+    // A fifth of the rows judges, without those of which nobody knows the class.
+    let target = &trained.evaluation.splits[0].targets[0];
+    assert!(
+        target.truth.len() == target.costs.len() && (50..60).contains(&target.truth.len()),
+        "{}",
+        target.truth.len()
+    );
+    assert!(!target.costs.contains(&Cost::AtLeast(10.0)) && target.costs.contains(&Cost::AtLeast(2000.0)));
+}
+
+#[test]
+fn literals_beyond_all_bounds_do_not_end_a_training() {
+    let rows = |row: usize| format!("2026-01-31,select a from t where b between -1e308 and {row}e306,{}\n", row * 50);
+    let text = format!("at,query,cpu\n{}", (0..100).map(rows).collect::<String>());
+    train(&table(&text), &specs()[..1], &small(), &mut |_| {}).unwrap();
+}
+
+#[test]
+fn a_sample_judges_where_there_are_many_rows() {
+    assert_eq!([1.0, 20.0, 33.0, 90.0].map(template_folds), [10, 5, 3, 2]);
+    let options = Options { beside: vec![Split::Template], most_judged: 60, ..small() };
+    let trained = trained(&Replay::new(1000, 0.7, 5), &options);
+    for split in &trained.evaluation.splits {
+        assert_eq!(split.drawn_rows, 60, "{:?}", split.split);
+        assert!(split.targets.iter().all(|target| target.methods.iter().all(|(_, said)| said.len() == 60)));
+    }
+    let table = crate::cost::evaluation::report::Report::of(&trained).table();
+    assert!(table.contains("judged by a sample: 60 of 200 rows"), "{table}");
 }
 
 #[test]
