@@ -1,5 +1,6 @@
 //! A cost model behind REST and gRPC, over loopback: a real model, real servers, real clients.
 
+mod commands;
 mod described;
 mod plans;
 mod process;
@@ -167,6 +168,17 @@ async fn routers_get_what_they_read() {
         (&inferred["outputs"][2]["shape"], &inferred["outputs"][2]["name"]),
         (&json!([2, 3]), &json!("probabilities"))
     );
+    let output = |name: &str| {
+        let outputs = inferred["outputs"].as_array().unwrap();
+        outputs.iter().find(|output| output["name"] == name).unwrap_or_else(|| panic!("{name} is not in {text}"))
+    };
+    assert_eq!(output("new_fingerprint")["data"][1], true);
+    assert_eq!(output("unknown_tokens")["data"][1], 1.0);
+    assert_eq!(output("unknown_tables")["shape"], json!([2]));
+    let (_, described) = server.get("/v2/models/cpu").await;
+    let described: Value = serde_json::from_str(&described).unwrap();
+    let names = |outputs: &Value| outputs.as_array().unwrap().iter().map(|o| o["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&described["outputs"]), names(&inferred["outputs"]));
     assert_eq!(server.get("/v2/models/cpu/ready").await.0, 200);
     assert_eq!(server.get("/v2/models/disk/ready").await.0, 404);
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use super::rest::json;
 use super::{Ask, Refusal, Serving};
-use crate::cost::answer::Estimate;
+use crate::cost::answer::{Answer, Estimate, Novelty};
 
 /// The server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -74,6 +74,9 @@ pub(super) async fn model(
             tensor("p90", "FP64", &[-1]),
             tensor("source", "BYTES", &[-1]),
             tensor("abstains", "BOOL", &[-1]),
+            tensor("new_fingerprint", "BOOL", &[-1]),
+            tensor("unknown_tokens", "FP64", &[-1]),
+            tensor("unknown_tables", "FP64", &[-1]),
         ],
     }))
 }
@@ -160,16 +163,18 @@ pub(super) async fn infer(
     }
     let ask = Ask { queries: input.data, targets: vec![target.clone()], ..Ask::default() };
     let answers = serving.answer(ask).await?;
-    let estimates: Vec<Estimate> = answers.into_iter().flat_map(|answer| answer.targets).collect();
+    let with_novelty = |answer: Answer| answer.targets.into_iter().map(move |estimate| (estimate, answer.novelty));
+    let estimates: Vec<(Estimate, Novelty)> = answers.into_iter().flat_map(with_novelty).collect();
     let count = estimates.len();
-    let tensor = |name, datatype, of: &dyn Fn(&Estimate) -> Value| OutputTensor {
-        name,
-        datatype,
-        shape: vec![count],
-        data: estimates.iter().map(of).collect(),
+    let output = |name, datatype, data: Vec<Value>| OutputTensor { name, datatype, shape: vec![count], data };
+    let tensor = |name, datatype, of: &dyn Fn(&Estimate) -> Value| {
+        output(name, datatype, estimates.iter().map(|(estimate, _)| of(estimate)).collect())
+    };
+    let novelty = |name, datatype, of: &dyn Fn(&Novelty) -> Value| {
+        output(name, datatype, estimates.iter().map(|(_, novelty)| of(novelty)).collect())
     };
     let probabilities: Vec<Value> =
-        estimates.iter().flat_map(|estimate| estimate.probabilities.iter().copied().map(Value::from)).collect();
+        estimates.iter().flat_map(|(estimate, _)| estimate.probabilities.iter().copied().map(Value::from)).collect();
     let classes = probabilities.len() / count.max(1);
     let outputs = vec![
         tensor("class", "INT64", &|estimate| estimate.class.into()),
@@ -179,6 +184,9 @@ pub(super) async fn infer(
         tensor("p90", "FP64", &|estimate| estimate.p90.into()),
         tensor("source", "BYTES", &|estimate| estimate.source.word().into()),
         tensor("abstains", "BOOL", &|estimate| estimate.abstains.into()),
+        novelty("new_fingerprint", "BOOL", &|novelty| novelty.fingerprint.into()),
+        novelty("unknown_tokens", "FP64", &|novelty| novelty.unknown_tokens.into()),
+        novelty("unknown_tables", "FP64", &|novelty| novelty.unknown_tables.into()),
     ];
     Ok(Json(InferResponse { model_name: target, model_version: serving.model.version().to_owned(), id, outputs }))
 }

@@ -38,10 +38,12 @@ pub(super) fn run(options: &Cost) -> Result<bool> {
     let columns = trained.model.vocabulary.names.len();
     let report = Report::of(&trained);
     println!(
-        "\nreplayed log: {} rows, {} fingerprints, {:.0} % repeat a statement word for word, {columns} columns, 2 targets\n{}",
+        "\nreplayed log: {} rows, {} fingerprints, {:.0} % repeat a statement word for word, {columns} columns of at most {}, 2 targets, \
+         judged by the time split alone (a QueryCostModel's Job judges by all three, for longer)\n{}",
         options.rows,
         report.log.fingerprints,
         REPEATS * 100.0,
+        trained_with.max_features,
         report.table()
     );
     let mut kept = beats_the_baselines(&report);
