@@ -261,7 +261,17 @@ mod tests {
         let (settings, resources) = (settings(), resources());
         let space = Space::build(&spec.knobs, RestartPolicy::Never, Durability::Strict, &settings, &resources).unwrap();
         let (baseline, formulas) = (space.baseline(), Parameters::new());
-        Plan { spec, space, settings, resources, formulas, baseline, records, elapsed_seconds: 0, verification_pairs: 5 }
+        Plan {
+            spec,
+            space,
+            settings,
+            resources,
+            formulas,
+            baseline,
+            records,
+            elapsed_seconds: 0,
+            verification_pairs: 5,
+        }
     }
 
     /// A trial whose point is a tenth of its number, and whose state vector its number.
