@@ -175,11 +175,15 @@ fn a_quote_that_nobody_closes_costs_the_rows_up_to_a_limit() {
 
 #[test]
 fn json_lines_find_nested_fields() {
-    let columns =
-        Columns { query: "event.query".into(), targets: vec!["event.stats.cpuTime".into()], ..Columns::default() };
-    let text = b"\xef\xbb\xbf{\"event\": {\"query\": \"select 1\", \"stats\": {\"cpuTime\": \"1.50s\"}}}\n\n[1]\n{\"event\": 3}\n{broken\n";
+    let columns = Columns {
+        query: "event.query".into(),
+        targets: vec!["event.stats.cpuTime".into()],
+        weight: Some("count".into()),
+        ..Columns::default()
+    };
+    let text = b"\xef\xbb\xbf{\"event\": {\"query\": \"select 1\", \"stats\": {\"cpuTime\": \"1.50s\"}}, \"count\": 1e300}\n\n[1]\n{\"event\": 3}\n{broken\n";
     let (statements, reading) = read(text, |bytes, into| json::read(bytes, &columns, into)).unwrap();
-    assert_eq!(statements[0].costs, [Cost::Measured(1.5)]);
+    assert_eq!((statements[0].costs[0], statements[0].weight), (Cost::Measured(1.5), HEAVIEST));
     assert_eq!(reading.rejected.get(&Rejection::Malformed), Some(&2));
     assert_eq!(reading.rejected.get(&Rejection::NoQuery), Some(&1));
 }
