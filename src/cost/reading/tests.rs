@@ -104,7 +104,8 @@ fn our_own_sessions_are_nobody_s_queries() {
 #[test]
 fn memory_is_what_it_did_not_hold() {
     let log = b"{\"session_id\":\"1\",\"message\":\"temporary file: path \\\"base/1\\\", size 8192\"}\n\
-                {\"session_id\":\"1\",\"message\":\"duration: 2.5 ms  statement: select 1\"}\n";
+                {\"timestamp\":\"2026-11-22 10:00:00.000 UTC\",\"session_id\":\"1\",\
+                \"message\":\"duration: 2.5 ms  statement: select 1\"}\n";
     let targets = ["memory".to_owned(), "spill".to_owned()];
     let (statements, _) = read(log, |bytes, into| postgres::read_json(bytes, &targets, 1.0, into)).unwrap();
     assert_eq!(statements[0].costs, [Cost::Measured(8192.0); 2]);
