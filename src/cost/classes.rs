@@ -21,16 +21,17 @@ pub struct TargetSpec {
 pub enum Bounds {
     /// Costs.
     Values(Vec<f64>),
-    /// Shares of the log's measured statements (0.9: a tenth of them is above), resolved by the training. Where so many cost
-    /// the least that the first bound would be that, shares of those that cost more.
+    /// Shares of the log's measured statements (0.9: a tenth of them is above), resolved by the training.
     Quantiles(Vec<f64>),
+    /// Shares of those that cost more than the least: see [`TargetSpec::of_log`].
+    QuantilesAboveLeast(Vec<f64>),
 }
 
 impl Bounds {
     /// How many there are: one fewer than classes.
     pub fn count(&self) -> usize {
         match self {
-            Self::Values(bounds) | Self::Quantiles(bounds) => bounds.len(),
+            Self::Values(bounds) | Self::Quantiles(bounds) | Self::QuantilesAboveLeast(bounds) => bounds.len(),
         }
     }
 }
@@ -120,7 +121,7 @@ pub fn parse_bounds<'a>(target: &str, texts: impl IntoIterator<Item = &'a str>) 
     };
     let (list, most) = match &bounds {
         Bounds::Values(list) => (list, f64::INFINITY),
-        Bounds::Quantiles(list) => (list, 1.0),
+        Bounds::Quantiles(list) | Bounds::QuantilesAboveLeast(list) => (list, 1.0),
     };
     let ascend = list.windows(2).all(|pair| pair[0] < pair[1]);
     if !ascend || list.iter().any(|bound| !(*bound > 0.0 && *bound < most)) {
@@ -170,6 +171,23 @@ pub fn class(bounds: &[f64], cost: Cost) -> Option<usize> {
     }
 }
 
+impl TargetSpec {
+    /// The target for this log and every part of it. Where so many cost the least that there is (nothing, of temporary files)
+    /// that the first bound would be that, no class lies below it: quantiles are those of the costs above it. Decided once:
+    /// in parts of the log the same shares would mean other classes.
+    pub fn of_log(&self, costs: impl Iterator<Item = Cost>) -> Self {
+        let Bounds::Quantiles(shares) = &self.bounds else { return self.clone() };
+        let measured = |cost| if let Cost::Measured(cost) = cost { Some(cost) } else { None };
+        let mut costs: Vec<f64> = costs.filter_map(measured).collect();
+        costs.sort_by(f64::total_cmp);
+        let first = shares.first().filter(|_| !costs.is_empty()).map(|share| quantile(&costs, *share));
+        match first.filter(|first| *first <= costs[0]) {
+            Some(_) => Self { bounds: Bounds::QuantilesAboveLeast(shares.clone()), ..self.clone() },
+            None => self.clone(),
+        }
+    }
+}
+
 /// The target with its bounds as costs, checked against what the log has.
 ///
 /// # Errors
@@ -190,14 +208,11 @@ pub fn resolve(spec: &TargetSpec, costs: impl Iterator<Item = Cost>) -> Result<T
     measured.sort_by(f64::total_cmp);
     let bounds = match &spec.bounds {
         Bounds::Values(values) => values.clone(),
-        Bounds::Quantiles(shares) => {
-            let of = |costs: &[f64]| -> Vec<f64> { shares.iter().map(|share| quantile(costs, *share)).collect() };
-            let mut bounds = of(&measured);
-            // Where most cost the least that there is (nothing, of temporary files), no class lies below that.
-            let above = &measured[measured.partition_point(|cost| *cost <= measured[0])..];
-            if bounds.first().is_some_and(|bound| *bound <= measured[0]) && !above.is_empty() {
-                bounds = of(above);
-            }
+        Bounds::Quantiles(shares) | Bounds::QuantilesAboveLeast(shares) => {
+            let more = measured.partition_point(|cost| *cost <= measured[0]);
+            let above = matches!(spec.bounds, Bounds::QuantilesAboveLeast(_)) && more < measured.len();
+            let costs = if above { &measured[more..] } else { &measured[..] };
+            let bounds: Vec<f64> = shares.iter().map(|share| quantile(costs, *share)).collect();
             if let Some(pair) = bounds.windows(2).find(|pair| pair[0] >= pair[1]) {
                 return Err(ClassError::Coincide { target, quantiles: shares.clone(), cost: pair[0] });
             }
@@ -294,9 +309,13 @@ mod tests {
         let shares = Bounds::Quantiles(vec![0.5, 0.9]);
         let spec = TargetSpec { name: "spill".into(), unit: "bytes".into(), bounds: shares };
         let costs = || std::iter::repeat_n(0.0, 95).chain((1..=11).map(f64::from)).map(Cost::Measured);
-        let info = resolve(&spec, costs()).unwrap();
+        let of_log = spec.of_log(costs());
+        let info = resolve(&of_log, costs()).unwrap();
         assert_eq!((info.bounds, info.labels[0].as_str()), (vec![6.0, 10.0], "[0, 6)"));
+        // In a part in which more cost something they are what they are in the whole.
+        let part = costs().filter(|cost| *cost != Cost::Measured(0.0)).chain([Cost::Measured(0.0)]);
+        assert_eq!(resolve(&of_log, part).unwrap().bounds, [6.0, 10.0]);
         let share = TargetSpec { bounds: Bounds::Quantiles(vec![0.95]), ..spec };
-        assert!(resolve(&share, costs()).unwrap().bounds[0] > 5.0, "it lies above the least as it is");
+        assert!(resolve(&share.of_log(costs()), costs()).unwrap().bounds[0] > 5.0, "it lies above the least as it is");
     }
 }

@@ -74,8 +74,9 @@ pub fn targets_hash(spec: &QueryCostModelSpec) -> String {
 /// Whether a model has the targets of a specification.
 pub fn has_targets(model: &CostModelStatus, spec: &QueryCostModelSpec) -> bool {
     if model.targets_hash.is_empty() {
-        // It was trained before there was such a hash.
-        return model.spec_hash == spec_hash(spec);
+        // It was trained before there was such a hash, and quantiles may be other bounds by now.
+        let quantiles = spec.targets.iter().any(|target| !target.quantiles.is_empty());
+        return !quantiles && model.spec_hash == spec_hash(spec);
     }
     model.targets_hash == targets_hash(spec)
 }

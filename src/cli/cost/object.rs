@@ -24,7 +24,7 @@ use crate::cost::grants::Grants;
 use crate::cost::log::{Log, Statement};
 use crate::cost::model::CostModel;
 use crate::cost::reason::Reason;
-use crate::cost::train::{Progress, Rival, TrainError, Trained, train};
+use crate::cost::train::{COMPARED, Progress, Rival, TrainError, Trained, train};
 use crate::cost::training::{self, TrainingResult};
 use crate::cost::{REPORT, model_path};
 use crate::decimal::Decimal;
@@ -181,11 +181,11 @@ fn drift(log: &dyn Log, name: &str, served: &CostModel, rival: &Rival) -> Option
             right.count(model, &statement);
         }
     });
-    read.is_ok().then(|| DriftStatus {
+    (read.is_ok() && right.is_enough()).then(|| DriftStatus {
         name: name.to_owned(),
         rows: i64::try_from(rows).unwrap_or(i64::MAX),
         accuracy: right.accuracy(),
-        retrained_accuracy: right_anew.map(|(_, right)| right.accuracy()),
+        retrained_accuracy: right_anew.filter(|(_, right)| right.is_enough()).map(|(_, right)| right.accuracy()),
         unknown_fingerprints: Decimal::rounded(unknown as f64 / rows.max(1) as f64),
     })
 }
@@ -215,10 +215,15 @@ impl Right {
         novelty
     }
 
+    /// Every target was judged by enough statements: of many the class may not be known.
+    fn is_enough(&self) -> bool {
+        self.targets.iter().all(|(_, judged, _)| *judged >= COMPARED)
+    }
+
     /// The mean over the targets.
     fn accuracy(&self) -> Decimal {
-        let judged = self.targets.iter().filter(|(_, judged, _)| *judged > 0);
-        let shares: Vec<f64> = judged.map(|(_, judged, right)| *right as f64 / *judged as f64).collect();
+        let share = |(_, judged, right): &(Option<usize>, usize, usize)| *right as f64 / (*judged).max(1) as f64;
+        let shares: Vec<f64> = self.targets.iter().map(share).collect();
         Decimal::rounded(shares.iter().sum::<f64>() / shares.len().max(1) as f64)
     }
 }

@@ -32,15 +32,16 @@ pub(super) fn proceed(facts: &Facts, status: &mut QueryCostModelStatus) -> Train
     }
     let spec_hash = spec_hash(&facts.model.spec);
     let model = status.model.as_ref().filter(|model| model.spec_hash == spec_hash);
-    // One that was rejected was trained for this specification, too: the next is due when the schedule says so.
+    // One that was rejected was a training, too: the next is due when the schedule says so. Where a model of this specification
+    // is in use, also one that was made for another in between.
     let rejected = status.training.as_ref().filter(|last| last.state == TrainingState::Rejected);
-    let rejected = rejected.filter(|last| last.spec_hash == spec_hash).map(|last| &last.since);
+    let rejected = rejected.filter(|last| model.is_some() || last.spec_hash == spec_hash).map(|last| &last.since);
     let course = Course {
         now: &facts.now,
         uid: facts.model.metadata.uid.as_deref().unwrap_or_default(),
         spec_hash: &spec_hash,
         schedule: facts.model.spec.training.schedule.as_deref(),
-        model: model.and_then(|model| model.trained_at.as_ref()).or(rejected),
+        model: model.and_then(|model| model.trained_at.as_ref()).into_iter().chain(rejected).max_by_key(|time| time.0),
         job: facts.job.as_ref(),
         last: status.training.as_ref(),
     };

@@ -199,6 +199,11 @@ pub fn train(
 ) -> Result<Trained, TrainError> {
     let room = Room { texts: options.most_texts, bytes: options.most_bytes, statements: FINGERPRINTS };
     let prepared = Prepared::read(log, room, &mut |rows| progress(Progress::Reading(rows)))?;
+    let of_log = |(target, spec): (usize, &TargetSpec)| {
+        spec.of_log((0..prepared.rows.len()).map(|row| prepared.cost(row, target)))
+    };
+    let specs: Vec<TargetSpec> = specs.iter().enumerate().map(of_log).collect();
+    let specs = specs.as_slice();
     check(&prepared, specs, options)?;
     progress(Progress::Counting);
     // Twice as many as a model takes: each split takes the most frequent of its own training's rows.
