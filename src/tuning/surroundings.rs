@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
 use super::crd::PostgresTuning;
@@ -41,7 +42,17 @@ impl Surroundings {
             reason: Reason::InstanceNotReady,
             message: format!("PostgresInstance {name} can't be read: {error}"),
         })?;
-        place(found, in_use(tuning), &namespace, name).ok_or_else(|| Trouble {
+        let mut in_use = in_use(tuning).cloned();
+        if let (Some(found), Some(before)) = (&found, &mut in_use)
+            && before.connection != found.spec.connection
+        {
+            // Credentials that moved to another Secret are those of the same server, as far as anyone can tell.
+            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
+            if let Ok(None) = secrets.get_opt(&before.connection.secret_ref.name).await {
+                before.connection = found.spec.connection.clone();
+            }
+        }
+        place(found, in_use.as_ref(), &namespace, name).ok_or_else(|| Trouble {
             reason: Reason::InstanceMissing,
             message: format!("there is no PostgresInstance {name} in namespace {namespace}: create it"),
         })

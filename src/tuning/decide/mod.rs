@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
 use super::crd::{DeletionPolicy, SessionRecord, TrialState, TuningTrial, TuningTrialStatus};
-use super::facts::{BASELINE, Facts};
+use super::facts::{BASELINE, ConfigurationWay, Facts};
 use super::measurement::Parameters;
 use super::reason::Reason;
 use crate::instance;
@@ -228,14 +228,19 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
 
 /// Steps back to the baseline are worth a try, whatever is wrong with the instance.
 fn helps(trouble: &instance::Trouble, steps: &[Step]) -> bool {
-    use instance::Reason::{FieldConflict, MissingRights, PodNotReady};
+    use instance::Reason::{
+        ConfigMapMountedBySubPath, ConfigMapNotMounted, FieldConflict, MissingRights, NotIncluded, PodNotReady,
+    };
     match trouble.reason {
         // The key is not ours any more.
         FieldConflict => false,
-        MissingRights => matches!(steps.first(), Some(Step::WriteConfiguration(_))),
+        // No further than the text: a server that does not read it, or whose role may not make it, is asked in vain.
+        MissingRights | NotIncluded | ConfigMapNotMounted | ConfigMapMountedBySubPath => {
+            matches!(steps.first(), Some(Step::WriteConfiguration(_)))
+        }
         // The configuration may be what makes it so.
-        PodNotReady => true,
-        _ => !steps.iter().any(|step| matches!(step, Step::Restart { .. })),
+        PodNotReady => !steps.is_empty(),
+        _ => !steps.is_empty() && !steps.iter().any(|step| matches!(step, Step::Restart { .. })),
     }
 }
 
@@ -262,7 +267,9 @@ fn is_text_due(facts: &Facts) -> bool {
 /// Nothing of what the session changed is in effect, or will be once a server that does not answer has started.
 pub fn is_restored(facts: &Facts) -> bool {
     let ended = matches!(way_back(facts), None | Some(Effect::Complete));
-    !facts.is_trial_running() && (ended || (facts.server().is_none() && !is_text_due(facts)))
+    let is_key_seen = || matches!(facts.configuration_way(), Ok(ConfigurationWay::ConfigMap { .. }));
+    let starts_with_it = || facts.server().is_none() && is_key_seen() && !is_text_due(facts);
+    !facts.is_trial_running() && (ended || starts_with_it())
 }
 
 /// The tuning wants nothing of its instance, so that it need not wait for another one.
@@ -304,14 +311,12 @@ fn delete(facts: &Facts) -> Decision {
         Some(_) if facts.tuning.spec.deletion_policy == DeletionPolicy::Retain => {
             return release("the applied recommendation stays, as deletionPolicy Retain wants");
         }
+        // Its baseline is our recommendation, which it measures against and restores.
+        Some(_) if facts.running_rival().is_some() => return waits_for(facts.running_rival().unwrap_or_default()),
         Some(_) if facts.was_changed_by_others() => {
             return release("the applied recommendation has been replaced since, and what replaced it stays");
         }
-        Some(_) => {
-            // Its baseline is our recommendation, which it measures against and restores.
-            let rival = facts.rivals.iter().find(|rival| rival.running);
-            return rival.map_or_else(|| unsettle(session, Reason::Restoring), |rival| waits_for(&rival.name));
-        }
+        Some(_) => return unsettle(session, Reason::Restoring),
         None => {}
     }
     let (target, restored) = match (facts.taken_over(), facts.tuning.spec.deletion_policy) {

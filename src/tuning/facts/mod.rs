@@ -115,6 +115,11 @@ impl Facts {
         self.rivals.iter().find(first).map(|rival| rival.name.as_str())
     }
 
+    /// Another tuning of the instance that has begun a session.
+    pub fn running_rival(&self) -> Option<&str> {
+        self.rivals.iter().find(|rival| rival.running).map(|rival| rival.name.as_str())
+    }
+
     /// Trials of the session, by number.
     pub fn session_trials(&self) -> Vec<&TuningTrial> {
         let session = self.session().map(|s| s.name.as_str());

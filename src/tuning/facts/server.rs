@@ -108,7 +108,15 @@ impl Facts {
 
     /// Name of the file that our configuration is in.
     pub fn our_file(&self) -> Option<&str> {
-        Some(self.known()?.configuration_file().unwrap_or(AUTO_CONF))
+        let known = self.known()?;
+        let Some(name) = known.configuration_file() else { return Some(AUTO_CONF) };
+        if known.pod().is_some() {
+            return Some(name);
+        }
+        // Without a pod nobody tells under which name it is mounted: the server knows the one that ends so.
+        let lines = self.answer().and_then(|server| server.file_settings.as_ref());
+        let file = lines.and_then(|lines| lines.iter().find(|line| line.source_file.ends_with(name)));
+        Some(file.map_or(name, |line| file_name(&line.source_file)))
     }
 
     /// The instance is configured elsewhere than a session of the past was.

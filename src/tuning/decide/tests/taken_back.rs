@@ -63,20 +63,27 @@ fn a_verification_that_has_begun_keeps_its_number_of_pairs() {
 
 #[test]
 fn deletion_waits_for_a_tuning_whose_baseline_is_the_recommendation() {
-    let mut model = tuning(4, "Apply", "Never", Way::AlterSystem);
-    let before = Configuration::of(&model);
-    run(&mut model, &[]);
-    let applied = Configuration::of(&model);
-    model.rivals = vec![rival(true, false, 10, &model)];
-    model.tuning.metadata.deletion_timestamp = Some(model.now());
-    for _ in 0..20 {
-        model.look(None);
+    for way in [Way::AlterSystem, Way::Key] {
+        let mut model = tuning(4, "Apply", "Never", way);
+        let before = Configuration::of(&model);
+        run(&mut model, &[]);
+        let applied = model.clone();
+        model.rivals = vec![rival(true, false, 10, &model)];
+        model.tuning.metadata.deletion_timestamp = Some(model.now());
+        if matches!(way, Way::Key) {
+            model.key = Some("work_mem = '6MB'\n".into());
+        }
+        let measured = Configuration::of(&model);
+        for _ in 0..20 {
+            model.look(None);
+        }
+        assert_eq!(model.condition("Stalled"), "True InstanceBusy");
+        assert_eq!((model.gone, Configuration::of(&model)), (false, measured));
+        // It ends, and restores what it found.
+        (model.key, model.rivals) = (applied.key, Vec::new());
+        run(&mut model, &[]);
+        assert_eq!((model.gone, Configuration::of(&model)), (true, before));
     }
-    assert_eq!(model.condition("Stalled"), "True InstanceBusy");
-    assert_eq!((model.gone, Configuration::of(&model)), (false, applied));
-    model.rivals.clear();
-    run(&mut model, &[]);
-    assert_eq!((model.gone, Configuration::of(&model)), (true, before));
 }
 
 #[test]
@@ -102,4 +109,33 @@ fn deletion_does_not_wait_for_a_restart_that_is_forbidden() {
     let last = run(&mut model, &[]);
     assert_eq!((model.gone, &model.key, last.because), (true, &before, Reason::Deleting));
     assert!(last.message.contains("a restart is due"), "{}", last.message);
+}
+
+#[test]
+fn a_suspended_tuning_is_not_said_to_be_so_while_nobody_can_tell() {
+    let mut model = tuning(5, "Recommend", "Never", Way::AlterSystem);
+    let before = Configuration::of(&model);
+    until_measuring(&mut model, Some(TrialKind::Explore));
+    model.tuning.spec.suspend = true;
+    // The server is down with the trial's values, which only it can take back.
+    model.restart(10);
+    for _ in 0..5 {
+        model.look(None);
+        assert!(model.condition("Suspended").starts_with("False"), "{:?}", model.status().conditions);
+    }
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Suspended"), "True Suspended");
+    assert_eq!(Configuration::of(&model), before);
+}
+
+#[test]
+fn a_file_that_the_server_does_not_read_is_told_and_not_touched_for_ever() {
+    let mut model = tuning(5, "Recommend", "Never", Way::NoKey);
+    model.kubelet_syncs = false;
+    for _ in 0..300 {
+        model.look(None);
+    }
+    assert_eq!(model.condition("Stalled"), "True InstanceNotReady");
+    let last = model.look(None);
+    assert_eq!(last.steps, []);
 }
