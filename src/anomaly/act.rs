@@ -97,7 +97,9 @@ async fn notify(surroundings: &Surroundings, detector: &AnomalyDetector, notice:
     if let Err(message) = told {
         let message = format!("{} was not told: {message}", notice.receiver.word());
         let refused = kept.refused.entry(target).or_default();
-        refused.times = refused.times.saturating_add(1);
+        // What was long ago says nothing of now.
+        let recent = now.as_millisecond() - refused.again < retry_after(u32::MAX);
+        refused.times = if recent { refused.times.saturating_add(1) } else { 1 };
         refused.again = now.as_millisecond() + retry_after(refused.times);
         refused.message.clone_from(&message);
         return Err(Trouble::new(Reason::NotDelivered, message));

@@ -13,6 +13,8 @@ const LATE_MS: i64 = 15_000;
 const USUAL: f64 = 1.5;
 /// Distances without which none is usual.
 const FEWEST: usize = 3;
+/// From so many distances on, a tenth of them may be gaps; of fewer, one.
+const MANY: usize = 20;
 
 /// The times of rows that are none, out of each row's time and that of the newest sample in it, ascending; `step` lies
 /// between two rows. All in milliseconds. Of the rows that show a sample after which a gap comes, the first stands; so do
@@ -28,11 +30,11 @@ pub fn unscraped(rows: &[(i64, i64)], step: i64) -> BTreeSet<i64> {
     let longest = longest(&samples, step);
     let mut none = BTreeSet::new();
     for (index, (sample, rows)) in samples.iter().enumerate() {
-        let next = samples.get(index + 1);
-        let until = next.map(|(next, _)| next).or(rows.last());
-        if until.is_some_and(|until| until - sample > longest) {
+        // Only the next sample tells: one that is not here yet may be on its way, from an agent say.
+        let Some((next, after)) = samples.get(index + 1) else { break };
+        if next - sample > longest {
             none.extend(&rows[1..]);
-            none.extend(next.and_then(|(_, rows)| rows.first()));
+            none.extend(after.first());
         }
     }
     none
@@ -43,7 +45,12 @@ pub fn unscraped(rows: &[(i64, i64)], step: i64) -> BTreeSet<i64> {
 fn longest(samples: &[(i64, Vec<i64>)], step: i64) -> i64 {
     let mut distances: Vec<i64> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     distances.sort_unstable();
-    let usual = if distances.len() < FEWEST { 0 } else { distances[distances.len() / 2] };
+    // Of several targets the newest sample comes at distances that are short and long in turns: the long ones are usual.
+    let usual = match distances.len() {
+        few if few < FEWEST => 0,
+        count if count < MANY => distances[count - 2],
+        count => distances[count * 9 / 10],
+    };
     (SHORTEST_MS.max(2 * step) + LATE_MS).max((usual as f64 * USUAL) as i64)
 }
 
@@ -96,8 +103,15 @@ mod tests {
         let mut long = every(15, 0..901);
         long.extend(every(15, 2700..3000));
         assert_eq!(none(&long, 0..=3000, 15), [every(15, 915..1201), vec![2700]].concat());
-        // Not over yet.
-        assert_eq!(none(&every(15, 0..901), 0..=990, 15), every(15, 915..991));
-        assert_eq!(none(&every(15, 0..901), 0..=975, 15), [0i64; 0]);
+        // Not over yet, or only late.
+        assert_eq!(none(&every(15, 0..901), 0..=990, 15), [0i64; 0]);
+    }
+
+    #[test]
+    fn targets_that_are_scraped_in_turns_have_no_gaps() {
+        for (interval, offsets) in [(120, vec![0, 30]), (240, vec![0, 30]), (120, vec![0, 20, 60])] {
+            let scrapes: Vec<i64> = offsets.iter().flat_map(|offset| every(interval, *offset..7200)).collect();
+            assert_eq!(none(&scrapes, 900..=7200, 15), [0i64; 0], "every {interval} s at {offsets:?}");
+        }
     }
 }

@@ -168,7 +168,13 @@ impl Surroundings {
             }
             None => {
                 beside.tell_trials_again();
-                let loaded = self.load(detector, &model.name, watched).await?;
+                let loaded = match self.load(detector, &model.name, watched).await {
+                    Ok(loaded) => loaded,
+                    Err(trouble) => {
+                        self.memory.lock().entry(uid).or_default().beside = beside;
+                        return Err(trouble);
+                    }
+                };
                 let open = detector.status.iter().flat_map(|status| &status.incidents).find(|one| one.until.is_none());
                 let begin = open.map_or(newest, |open| open.since.0.as_millisecond());
                 let memory = Scorer::new(loaded.clone()).memory_ms();

@@ -16,7 +16,8 @@ const AGAIN_MS: i64 = 60_000;
 const EXPIRES_MS: i64 = 300_000;
 /// A receiver that took nothing is left alone for this long, in milliseconds; it doubles each time up to the longest.
 const FIRST_RETRY_MS: i64 = 15_000;
-const LONGEST_RETRY_MS: i64 = 300_000;
+/// No longer than an alert is repeated after, so that one does not end by itself while its receiver is back.
+const LONGEST_RETRY_MS: i64 = AGAIN_MS;
 
 /// What a receiver is to be told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -214,7 +214,7 @@ fn a_receiver_that_is_down_is_left_alone_for_a_while() {
     assert_eq!(notices(&decision), [(Receiver::Webhook, DeliveryState::Firing)]);
     assert_eq!(condition(&facts, "Ready"), "True Scoring");
     let waits: Vec<i64> = [1, 2, 5, 6, 99].map(|times| retry_after(times) / 1000).into();
-    assert_eq!(waits, [15, 30, 240, 300, 300]);
+    assert_eq!(waits, [15, 30, 60, 60, 60]);
 }
 
 #[test]
