@@ -7,14 +7,15 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 
-use super::crd::{AnomalyDetector, DeliveryState, State};
-use super::decide::{Decision, Notice, Receiver, Step, retry_after};
-use super::facts::Trouble;
+use super::crd::{AnomalyDetector, AnomalyDetectorStatus, DeliveryState, State};
+use super::decide::{Decision, Notice, Step, retry_after};
+use super::facts::{Facts, Receiver, Trouble};
 use super::fetch;
 use super::model_path;
 use super::reason::Reason;
 use super::surroundings::Surroundings;
 use super::{DETECTOR_LABEL, FINALIZER};
+use crate::control::metrics::anomaly::AnomalySample;
 use crate::kubernetes::training_job::{self, Training};
 use crate::world::http::post_json;
 use crate::world::kubernetes::{KubeError, job, object};
@@ -39,6 +40,31 @@ pub async fn act(surroundings: &Surroundings, detector: &AnomalyDetector, decisi
         }
     }
     outcome
+}
+
+impl Surroundings {
+    /// Says in metrics what the status will say.
+    pub(super) fn tell(&self, facts: &Facts, status: &AnomalyDetectorStatus) {
+        // One that goes away is forgotten, and one that was not seen stays as it was.
+        if facts.unseen.is_some() || facts.detector.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let state = status.state.unwrap_or(State::Learning);
+        let anomalous_ms = status.since.as_ref().map_or(0, |since| (facts.now_ms() - since.0.as_millisecond()).max(0));
+        let scoring = facts.scored().filter(|scoring| scoring.skipped.is_none());
+        let contributions = scoring.map(|scoring| scoring.contributions.as_slice()).unwrap_or_default();
+        self.metrics.anomaly.set(&AnomalySample {
+            namespace: facts.detector.namespace().unwrap_or_default(),
+            name: facts.detector.name_any(),
+            // A score that is no longer made is no score.
+            score: scoring.and_then(|scoring| scoring.score),
+            state: state.word(),
+            states: State::ALL.map(State::word).to_vec(),
+            contributions: contributions.iter().map(|one| (one.metric.clone(), one.share)).collect(),
+            model_trained_at: status.model.as_ref().map(|model| model.trained_at.0.as_second() as f64),
+            anomalous_seconds: anomalous_ms as f64 / 1000.0,
+        });
+    }
 }
 
 async fn take(surroundings: &Surroundings, detector: &AnomalyDetector, step: &Step) -> Result<(), Trouble> {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::FINALIZER;
 use super::alarm;
 use super::crd::{AnomalyDetector, AnomalyDetectorStatus};
-use super::decide::Receiver;
 use super::incident::Incident;
 use super::reason::Reason;
 use super::score::Contribution;
@@ -44,6 +43,26 @@ pub struct Facts {
     /// Receivers that did not take what they were last told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refusal>,
+}
+
+/// Kinds of receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Receiver {
+    /// An Alertmanager, by its API v2.
+    Alertmanager,
+    /// A webhook.
+    Webhook,
+}
+
+impl Receiver {
+    /// As the status names it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Alertmanager => "alertmanager",
+            Self::Webhook => "webhook",
+        }
+    }
 }
 
 /// A receiver that did not take what it was told, and is left alone for a while.

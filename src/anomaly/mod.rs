@@ -62,7 +62,8 @@ impl Room for Anomaly {
         decide::decide(facts)
     }
 
-    async fn act(&self, object: Arc<AnomalyDetector>, decision: &Decision) -> Outcome {
+    async fn act(&self, object: Arc<AnomalyDetector>, facts: &Facts, decision: &Decision) -> Outcome {
+        self.0.tell(facts, &decision.status);
         act::act(&self.0, &object, decision).await
     }
 

@@ -7,9 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::crd::{AnomalyDetector, ModelStatus, State};
-use super::decide::{Receiver, decide};
-use super::facts::{Data, Facts, Refusal, SETTLE_MS, Scoring, Trouble, time};
+use super::crd::{AnomalyDetector, ModelStatus};
+use super::facts::{Data, Facts, Receiver, Refusal, SETTLE_MS, Scoring, Trouble, time};
 use super::features::{Watched, learnt_from, metrics, scrapes, watched};
 use super::fetch;
 use super::fetch::beside::Beside;
@@ -19,7 +18,6 @@ use super::reason::Reason;
 use super::score::Scorer;
 use super::surroundings::Surroundings;
 use super::watching::{Watching, signatures};
-use crate::control::metrics::anomaly::AnomalySample;
 use crate::control::training::TrainingState;
 use crate::duration;
 use crate::world::kubernetes::{KubeError, job};
@@ -59,7 +57,6 @@ impl Surroundings {
             if let Some(kept) = self.memory.lock().get_mut(&uid) {
                 (kept.watching, kept.beside) = (None, Beside::default());
             }
-            self.tell(&facts);
             return facts;
         }
         facts.trainer = self.own_pod().await.map(drop);
@@ -72,7 +69,6 @@ impl Surroundings {
                 facts.data = Err(trouble);
             }
         }
-        self.tell(&facts);
         facts
     }
 
@@ -235,26 +231,6 @@ impl Surroundings {
         let model = Model::load(&bytes).map_err(|error| unusable(error.to_string()))?;
         model.check(&metrics(watched)).map_err(|error| unusable(error.to_string()))?;
         Ok(Arc::new(model))
-    }
-
-    fn tell(&self, facts: &Facts) {
-        // What the metrics say is what the status will.
-        let status = decide(facts).status;
-        let state = status.state.unwrap_or(State::Learning);
-        let anomalous_ms = status.since.map_or(0, |since| (facts.now_ms() - since.0.as_millisecond()).max(0));
-        let scoring = facts.scored().filter(|scoring| scoring.skipped.is_none());
-        let contributions = scoring.map(|scoring| scoring.contributions.as_slice()).unwrap_or_default();
-        self.metrics.anomaly.set(&AnomalySample {
-            namespace: facts.detector.namespace().unwrap_or_default(),
-            name: facts.detector.name_any(),
-            // A score that is no longer made is no score.
-            score: scoring.and_then(|scoring| scoring.score),
-            state: state.word(),
-            states: State::ALL.map(State::word).to_vec(),
-            contributions: contributions.iter().map(|one| (one.metric.clone(), one.share)).collect(),
-            model_trained_at: status.model.map(|model| model.trained_at.0.as_second() as f64),
-            anomalous_seconds: anomalous_ms as f64 / 1000.0,
-        });
     }
 }
 

@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 
-use super::decide::Receiver;
-use super::facts::Trouble;
+use super::facts::{Receiver, Trouble};
 use super::fetch::beside::Beside;
 use super::reason::Reason;
 use super::watching::Watching;

@@ -160,7 +160,7 @@ impl<R: Room> Loop<R> {
             }
         }
         let decision = R::decide(&facts);
-        let outcome = self.room.act(object.clone(), &decision).await;
+        let outcome = self.room.act(object.clone(), &facts, &decision).await;
         let report = R::report(&facts, &decision, &outcome);
         self.publish(&object, &report, name).await?;
         if report.backoff {

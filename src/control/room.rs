@@ -44,7 +44,12 @@ pub trait Room: Send + Sync + 'static {
     /// Decides. No clock, no randomness, no client.
     fn decide(facts: &Self::Facts) -> Self::Decision;
     /// Carries the steps out in their order and stops at the first that fails.
-    fn act(&self, object: Arc<Self::Kind>, decision: &Self::Decision) -> impl Future<Output = Self::Outcome> + Send;
+    fn act(
+        &self,
+        object: Arc<Self::Kind>,
+        facts: &Self::Facts,
+        decision: &Self::Decision,
+    ) -> impl Future<Output = Self::Outcome> + Send;
     /// Says what happened.
     fn report(facts: &Self::Facts, decision: &Self::Decision, outcome: &Self::Outcome) -> Report;
 }

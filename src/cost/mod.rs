@@ -52,7 +52,7 @@ impl Room for QueryCost {
         decide::decide(facts)
     }
 
-    async fn act(&self, object: Arc<QueryCostModel>, decision: &Decision) -> Outcome {
+    async fn act(&self, object: Arc<QueryCostModel>, _: &Facts, decision: &Decision) -> Outcome {
         act::act(&self.0, &object, decision).await
     }
 

@@ -99,11 +99,17 @@ impl Surroundings {
         let found = deployments.get_opt(&serving).await;
         let found = found.map_err(|error| KubeError::of("the replicas' Deployment", error))?;
         if let Some(deployment) = found {
+            let (service, budget, autoscaler, connection) = tokio::try_join!(
+                is_there::<Service>(&self.client, own, &serving),
+                is_there::<PodDisruptionBudget>(&self.client, own, &serving),
+                is_there::<HorizontalPodAutoscaler>(&self.client, own, &serving),
+                is_there::<Secret>(&self.client, own, &serving),
+            )?;
             let beside = [
-                (Beside::Service, is_there::<Service>(&self.client, own, &serving).await?),
-                (Beside::Budget, is_there::<PodDisruptionBudget>(&self.client, own, &serving).await?),
-                (Beside::Autoscaler, is_there::<HorizontalPodAutoscaler>(&self.client, own, &serving).await?),
-                (Beside::Connection, is_there::<Secret>(&self.client, own, &serving).await?),
+                (Beside::Service, service),
+                (Beside::Budget, budget),
+                (Beside::Autoscaler, autoscaler),
+                (Beside::Connection, connection),
             ];
             let beside = beside.into_iter().filter_map(|(what, there)| there.then_some(what)).collect();
             facts.deployment = Some(replicas(&deployment, beside));

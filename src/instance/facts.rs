@@ -79,8 +79,7 @@ impl InstanceFacts {
     /// another. Absent with `ALTER SYSTEM`.
     pub fn configuration_file(&self) -> Option<&str> {
         let ConfigMapKeyReference { name, key } = self.spec.configuration.config_map.as_ref()?;
-        let mounts = self.pod().map(|pod| pod.config_map_mounts.as_slice()).unwrap_or_default();
-        let mut directories = mounts.iter().filter(|mount| mount.config_map == *name && !mount.by_sub_path);
-        Some(file_name(directories.find_map(|mount| mount.file(key)).unwrap_or(key)))
+        let mounted = self.pod().and_then(|pod| pod.key_file(name, key));
+        Some(file_name(mounted.map_or(key, |(_, file)| file)))
     }
 }

@@ -62,7 +62,7 @@ impl Room for InstanceRoom {
         decide::decide(facts)
     }
 
-    async fn act(&self, _: Arc<PostgresInstance>, _: &Decision) {}
+    async fn act(&self, _: Arc<PostgresInstance>, _: &InstanceFacts, _: &Decision) {}
 
     fn report(facts: &InstanceFacts, decision: &Decision, (): &()) -> Report {
         report::report(facts, decision)

@@ -74,7 +74,7 @@ pub enum KeyMount {
 
 impl ConfigMapMount {
     /// The file below [`ConfigMapMount::path`] that a key of the ConfigMap is; `None` where the volume leaves it out.
-    pub fn file<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+    fn file<'a>(&'a self, key: &'a str) -> Option<&'a str> {
         if self.items.is_empty() {
             return Some(key);
         }
@@ -120,15 +120,19 @@ impl PodFacts {
 
     /// How the container sees `key` of the ConfigMap. A directory wins over a `subPath`.
     pub fn key_mount(&self, config_map: &str, key: &str) -> KeyMount {
-        let mut by_sub_path = false;
-        for mount in self.config_map_mounts.iter().filter(|mount| mount.config_map == config_map) {
-            match mount.file(key) {
-                _ if mount.by_sub_path => by_sub_path = true,
-                Some(file) => return KeyMount::File(Path::new(&mount.path).join(file).display().to_string()),
-                None => {}
-            }
+        let mut mounts = self.config_map_mounts.iter();
+        match self.key_file(config_map, key) {
+            Some((directory, file)) => KeyMount::File(Path::new(directory).join(file).display().to_string()),
+            None if mounts.any(|mount| mount.config_map == config_map && mount.by_sub_path) => KeyMount::BySubPath,
+            None => KeyMount::Absent,
         }
-        if by_sub_path { KeyMount::BySubPath } else { KeyMount::Absent }
+    }
+
+    /// The mounted directory that shows `key` of the ConfigMap, and the file below it.
+    pub fn key_file<'a>(&'a self, config_map: &str, key: &'a str) -> Option<(&'a str, &'a str)> {
+        let mounts = self.config_map_mounts.iter();
+        let mut directories = mounts.filter(|mount| mount.config_map == config_map && !mount.by_sub_path);
+        directories.find_map(|mount| Some((mount.path.as_str(), mount.file(key)?)))
     }
 }
 

@@ -75,7 +75,7 @@ impl Room for Tuning {
         decide::decide(facts)
     }
 
-    async fn act(&self, object: Arc<PostgresTuning>, decision: &Decision) -> Outcome {
+    async fn act(&self, object: Arc<PostgresTuning>, _: &Facts, decision: &Decision) -> Outcome {
         act::act(&self.0, &object, decision).await
     }
 

@@ -44,6 +44,7 @@ impl Surroundings {
         })?;
         let mut in_use = in_use(tuning).cloned();
         if let (Some(found), Some(before)) = (&found, &mut in_use)
+            && before.configuration.alter_system.is_some()
             && before.connection != found.spec.connection
         {
             // Credentials that moved to another Secret are those of the same server, as far as anyone can tell.

@@ -78,7 +78,7 @@ impl Operator {
         let object = Arc::new(self.object());
         let facts = self.room.observe(object.clone()).await;
         let decision = QueryCost::decide(&facts);
-        let outcome = self.room.act(object, &decision).await;
+        let outcome = self.room.act(object, &facts, &decision).await;
         assert_eq!(outcome.failed, None);
         let report = QueryCost::report(&facts, &decision, &outcome);
         let seen = report.seen.clone().unwrap_or_default();

@@ -69,7 +69,7 @@ impl Operator {
         let object = Arc::new(self.detector());
         let facts = self.room.observe(object.clone()).await;
         let decision = Anomaly::decide(&facts);
-        let outcome = self.room.act(object, &decision).await;
+        let outcome = self.room.act(object, &facts, &decision).await;
         let report = Anomaly::report(&facts, &decision, &outcome);
         let seen = report.seen.clone().unwrap_or_default();
         let written = report.status.clone().and_then(|status| to_write(&seen, status, Timestamp::now()));

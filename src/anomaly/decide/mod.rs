@@ -18,7 +18,7 @@ use crate::control::training::check_schedule;
 use crate::decimal::Decimal;
 use crate::duration;
 
-pub use notices::{Notice, Receiver, retry_after};
+pub use notices::{Notice, retry_after};
 
 /// What to do, because of what, and when to look next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

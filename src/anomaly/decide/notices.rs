@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::crd::{AnomalyDetectorStatus, Delivery, DeliveryState, IncidentStatus, Mode};
-use super::super::facts::{Facts, Trouble, time};
+use super::super::facts::{Facts, Receiver, Trouble, time};
 use super::super::reason::Reason;
 use super::Step;
 
@@ -31,26 +31,6 @@ pub struct Notice {
     pub state: DeliveryState,
     /// The document.
     pub body: Value,
-}
-
-/// Kinds of receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Receiver {
-    /// An Alertmanager, by its API v2.
-    Alertmanager,
-    /// A webhook.
-    Webhook,
-}
-
-impl Receiver {
-    /// As the status names it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Alertmanager => "alertmanager",
-            Self::Webhook => "webhook",
-        }
-    }
 }
 
 /// How long a receiver is left alone that took nothing so many times, in milliseconds.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::learn::torch::pages::LIBRARIES;
+use crate::learn::torch::pages::mappings;
 
 /// `/proc` counts time in hundredths of a second on every Linux (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -38,17 +38,10 @@ impl Resident {
 
     fn of(smaps: &str) -> Self {
         let mut found = Self::default();
-        let (mut of_libtorch, mut of_nothing) = (false, false);
-        for line in smaps.lines() {
-            if let Some(amount) = line.strip_prefix("Rss:") {
-                let kib: u64 = amount.trim().trim_end_matches(" kB").parse().unwrap_or_default();
-                *(if of_libtorch { &mut found.libtorch } else { &mut found.own }) += kib * 1024;
-                found.allocated += if of_nothing { kib * 1024 } else { 0 };
-            } else if line.split_whitespace().next().is_some_and(|range| range.contains('-')) {
-                let file = line.rsplit('/').next().unwrap_or_default();
-                of_nothing = line.ends_with("[heap]") || line.split_whitespace().count() == 5;
-                of_libtorch = LIBRARIES.iter().any(|library| file.starts_with(library));
-            }
+        for mapping in mappings(smaps) {
+            let bytes = mapping.resident as u64;
+            *(if mapping.is_of_libtorch() { &mut found.libtorch } else { &mut found.own }) += bytes;
+            found.allocated += if matches!(mapping.name.as_str(), "" | "[heap]") { bytes } else { 0 };
         }
         found
     }

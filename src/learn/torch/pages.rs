@@ -9,15 +9,70 @@ use std::io;
 use rustix::mm::{Advice, madvise};
 
 /// What the names of libtorch's files begin with, and of those that it loads.
-pub const LIBRARIES: [&str; 5] = ["libtorch", "libc10", "libgomp", "libopenblas", "libgfortran"];
+const LIBRARIES: [&str; 5] = ["libtorch", "libc10", "libgomp", "libopenblas", "libgfortran"];
 
-/// A part of the address space that shows a file.
-#[derive(Debug, PartialEq, Eq)]
-struct Mapping {
+/// A part of a process's address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
     begin: usize,
     length: usize,
+    writable: bool,
+    /// Name of the file that it shows, `[heap]` or the like, or nothing.
+    pub name: String,
     /// Bytes of it that are in memory.
-    resident: usize,
+    pub resident: usize,
+    /// Of these, bytes that are not the file's: they were written to.
+    anonymous: usize,
+    /// Bytes that the process wants to keep in memory.
+    locked: usize,
+}
+
+impl Mapping {
+    /// Whether it shows a file of libtorch, or of a library that libtorch loads.
+    pub fn is_of_libtorch(&self) -> bool {
+        LIBRARIES.iter().any(|library| self.name.starts_with(library))
+    }
+
+    /// Whether it is in memory and holds nothing but what is in the libraries' files. Relocated constants are read-only
+    /// too, but the process's own.
+    fn is_given_back(&self) -> bool {
+        self.is_of_libtorch() && !self.writable && self.anonymous == 0 && self.locked == 0 && self.resident > 0
+    }
+}
+
+/// What `/proc/PID/smaps` says.
+pub fn mappings(smaps: &str) -> Vec<Mapping> {
+    let mut found: Vec<Mapping> = Vec::new();
+    for line in smaps.lines() {
+        if let Some(mapping) = header(line) {
+            found.push(mapping);
+        } else if let (Some((key, bytes)), Some(last)) = (amount(line), found.last_mut()) {
+            match key {
+                "Rss" => last.resident = bytes,
+                "Anonymous" => last.anonymous = bytes,
+                "Locked" => last.locked = bytes,
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// `begin-end permissions offset device inode path`.
+fn header(line: &str) -> Option<Mapping> {
+    let (range, rest) = line.split_once(' ')?;
+    let (begin, end) = range.split_once('-')?;
+    let (begin, end) = (usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    let mut fields = rest.split_whitespace();
+    let writable = fields.next()?.contains('w');
+    let name = rest.rsplit_once('/').map_or_else(|| fields.nth(3).unwrap_or_default(), |(_, name)| name).to_owned();
+    Some(Mapping { begin, length: end.checked_sub(begin)?, writable, name, resident: 0, anonymous: 0, locked: 0 })
+}
+
+/// `Key:   12 kB`, in bytes.
+fn amount(line: &str) -> Option<(&str, usize)> {
+    let (key, value) = line.split_once(':')?;
+    Some((key, value.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024))
 }
 
 /// Gives those pages back; returns how many bytes of them were resident.
@@ -27,7 +82,7 @@ struct Mapping {
 pub fn give_back() -> io::Result<usize> {
     let smaps = std::fs::read_to_string("/proc/self/smaps")?;
     let mut given_back = 0;
-    for Mapping { begin, length, resident } in clean(&smaps) {
+    for Mapping { begin, length, resident, .. } in mappings(&smaps).into_iter().filter(Mapping::is_given_back) {
         // SAFETY: the mapping is private, read-only and without a page of its own, so that every page of it comes
         // from the file again, as it was, when it is next touched.
         let advised = unsafe { madvise(begin as *mut _, length, Advice::LinuxDontNeed) };
@@ -35,47 +90,6 @@ pub fn give_back() -> io::Result<usize> {
         given_back += if advised.is_ok() { resident } else { 0 };
     }
     Ok(given_back)
-}
-
-/// The mappings of the libraries that hold nothing but what is in their files. Relocated constants are read-only too,
-/// but the process's own.
-fn clean(smaps: &str) -> Vec<Mapping> {
-    let mut found: Vec<Mapping> = Vec::new();
-    let mut of_a_library = false;
-    for line in smaps.lines() {
-        if let Some((begin, length, permissions, file)) = header(line) {
-            of_a_library = !permissions.contains('w') && LIBRARIES.iter().any(|library| file.starts_with(library));
-            if of_a_library {
-                found.push(Mapping { begin, length, resident: 0 });
-            }
-        } else if of_a_library && let Some((key, kib)) = amount(line) {
-            match key {
-                "Rss" => found.iter_mut().last().into_iter().for_each(|mapping| mapping.resident = kib * 1024),
-                "Anonymous" | "Locked" if kib > 0 => {
-                    found.pop();
-                    of_a_library = false;
-                }
-                _ => {}
-            }
-        }
-    }
-    found.retain(|mapping| mapping.resident > 0);
-    found
-}
-
-/// `begin-end permissions offset device inode path`.
-fn header(line: &str) -> Option<(usize, usize, &str, &str)> {
-    let (range, rest) = line.split_once(' ')?;
-    let (begin, end) = range.split_once('-')?;
-    let (begin, end) = (usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-    let permissions = rest.split(' ').next()?;
-    Some((begin, end.checked_sub(begin)?, permissions, rest.rsplit('/').next()?))
-}
-
-/// `Key:   12 kB`.
-fn amount(line: &str) -> Option<(&str, usize)> {
-    let (key, value) = line.split_once(':')?;
-    Some((key, value.trim().strip_suffix(" kB")?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -105,8 +119,9 @@ Anonymous:             0 kB
 7f0000006000-7f0000007000 rw-p 00000000 00:00 0    [heap]
 Rss:                   4 kB
 ";
-        let mapping = |begin, length| Mapping { begin, length, resident: length };
-        assert_eq!(clean(smaps), [mapping(0x7f00_0000_0000, 0x1000), mapping(0x7f00_0000_1000, 0x2000)]);
+        let given_back = mappings(smaps).into_iter().filter(Mapping::is_given_back);
+        let given_back: Vec<_> = given_back.map(|mapping| (mapping.begin, mapping.length, mapping.resident)).collect();
+        assert_eq!(given_back, [(0x7f00_0000_0000, 0x1000, 0x1000), (0x7f00_0000_1000, 0x2000, 0x2000)]);
     }
 
     #[test]

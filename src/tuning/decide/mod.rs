@@ -266,10 +266,15 @@ fn is_text_due(facts: &Facts) -> bool {
 
 /// Nothing of what the session changed is in effect, or will be once a server that does not answer has started.
 pub fn is_restored(facts: &Facts) -> bool {
-    let ended = matches!(way_back(facts), None | Some(Effect::Complete));
-    let is_key_seen = || matches!(facts.configuration_way(), Ok(ConfigurationWay::ConfigMap { .. }));
-    let starts_with_it = || facts.server().is_none() && is_key_seen() && !is_text_due(facts);
-    !facts.is_trial_running() && (ended || starts_with_it())
+    !facts.is_trial_running()
+        && match way_back(facts) {
+            None | Some(Effect::Complete) => true,
+            // The text is what it was, so that a server that is down will start with it.
+            Some(Effect::Waiting { .. }) => {
+                facts.server().is_none() && matches!(facts.configuration_way(), Ok(ConfigurationWay::ConfigMap { .. }))
+            }
+            Some(Effect::Steps { .. } | Effect::Blocked { .. }) => false,
+        }
 }
 
 /// The tuning wants nothing of its instance, so that it need not wait for another one.
@@ -306,18 +311,18 @@ fn delete(facts: &Facts) -> Decision {
     }
     let release = |message: &str| Decision::act(Reason::Deleting, message, vec![Step::RemoveFinalizer]);
     let Some(session) = facts.session() else { return release("nothing was changed") };
-    match session.settled.as_deref() {
-        Some(BASELINE) if session.original.is_none() => return release("the baseline is in effect"),
-        Some(_) if facts.tuning.spec.deletion_policy == DeletionPolicy::Retain => {
+    match (session.settled.as_deref(), facts.running_rival()) {
+        (Some(BASELINE), _) if session.original.is_none() => return release("the baseline is in effect"),
+        (Some(_), _) if facts.tuning.spec.deletion_policy == DeletionPolicy::Retain => {
             return release("the applied recommendation stays, as deletionPolicy Retain wants");
         }
         // Its baseline is our recommendation, which it measures against and restores.
-        Some(_) if facts.running_rival().is_some() => return waits_for(facts.running_rival().unwrap_or_default()),
-        Some(_) if facts.was_changed_by_others() => {
+        (Some(_), Some(rival)) => return waits_for(rival),
+        (Some(_), None) if facts.was_changed_by_others() => {
             return release("the applied recommendation has been replaced since, and what replaced it stays");
         }
-        Some(_) => return unsettle(session, Reason::Restoring),
-        None => {}
+        (Some(_), None) => return unsettle(session, Reason::Restoring),
+        (None, _) => {}
     }
     let (target, restored) = match (facts.taken_over(), facts.tuning.spec.deletion_policy) {
         (Some(text), _) => (Target::as_it_is(text), "another field manager has the configuration, and its text stays"),

@@ -129,7 +129,7 @@ impl Facts {
         let key = self.known()?.configuration.as_ref()?.as_ref().ok()?;
         let text = key.text.as_deref().filter(|_| !key.other_owners.is_empty())?;
         let ours = |trial: &&TuningTrial| text.contains(&configuration::marker(&trial.spec.parameters));
-        self.session_trials().iter().find(|trial| ours(trial)).is_none().then_some(text)
+        (!self.session_trials().iter().any(ours)).then_some(text)
     }
 
     /// A configuration file sets a marker, loaded or not.

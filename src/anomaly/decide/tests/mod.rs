@@ -13,7 +13,7 @@ use super::*;
 use crate::anomaly::FINALIZER;
 use crate::anomaly::act::Outcome;
 use crate::anomaly::crd::{AnomalyDetector, Backtest};
-use crate::anomaly::facts::{Data, Scoring, time};
+use crate::anomaly::facts::{Data, Receiver, Scoring, time};
 use crate::anomaly::features::spec_hash;
 use crate::anomaly::incident::Incident;
 use crate::anomaly::matrix::Kind;
