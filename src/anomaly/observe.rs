@@ -20,6 +20,7 @@ use super::surroundings::Surroundings;
 use super::watching::{Watching, signatures};
 use crate::control::training::TrainingState;
 use crate::duration;
+use crate::world::http::Access;
 use crate::world::kubernetes::{KubeError, job};
 use crate::world::prometheus::Prometheus;
 
@@ -55,7 +56,7 @@ impl Surroundings {
         }
         if facts.detector.spec.suspend {
             if let Some(kept) = self.memory.lock().get_mut(&uid) {
-                (kept.watching, kept.beside) = (None, Beside::default());
+                (kept.watching, kept.beside, kept.prometheus) = (None, Beside::default(), None);
             }
             return facts;
         }
@@ -115,7 +116,7 @@ impl Surroundings {
         let invalid = |message: String| Trouble::new(Reason::InvalidSpecification, message);
         let watched = watched(&spec.features, &spec.prometheus.selector, step).map_err(invalid)?;
         let access = fetch::source(&self.client, &namespace, &spec.prometheus).await?;
-        let prometheus = fetch::open(&access)?;
+        let prometheus = self.prometheus(&detector.uid().unwrap_or_default(), access)?;
         let server_ms = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
         let model = detector.status.as_ref().and_then(|status| status.model.as_ref());
         let Some(model) = model else { return Ok((history(&prometheus, &watched, detector, server_ms).await?, None)) };
@@ -211,6 +212,20 @@ impl Surroundings {
         let data = Data { server_ms, found: named(true), missing: named(false), history_ms: None, not_finite };
         self.keep(&uid, watching, beside);
         Ok((data, scoring))
+    }
+
+    /// The Prometheus that is reached so, with the connections of the last look where it was the same.
+    fn prometheus(&self, uid: &str, access: Access) -> Result<Prometheus, Trouble> {
+        let mut detectors = self.memory.lock();
+        let kept = detectors.entry(uid.to_owned()).or_default();
+        if let Some((reached, prometheus)) = &kept.prometheus
+            && *reached == access
+        {
+            return Ok(prometheus.clone());
+        }
+        let prometheus = fetch::open(&access)?;
+        kept.prometheus = Some((access, prometheus.clone()));
+        Ok(prometheus)
     }
 
     fn keep(&self, uid: &str, watching: Watching, beside: Beside) {

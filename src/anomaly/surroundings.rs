@@ -13,7 +13,9 @@ use super::reason::Reason;
 use super::watching::Watching;
 use crate::control::metrics::Metrics;
 use crate::learn::worker::Worker;
+use crate::world::http::Access;
 use crate::world::kubernetes::pod::OwnPod;
+use crate::world::prometheus::Prometheus;
 use crate::world::store::Store;
 
 /// What the anomaly room works with.
@@ -44,6 +46,9 @@ pub struct Memory {
 /// What is kept of one detector.
 #[derive(Default)]
 pub(super) struct Kept {
+    /// The Prometheus that was last asked and how it is reached: connections are kept, and TLS is not set up anew for
+    /// each row.
+    pub(super) prometheus: Option<(Access, Prometheus)>,
     /// The model at work.
     pub(super) watching: Option<Watching>,
     /// What was last seen beside the metrics.

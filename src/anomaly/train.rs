@@ -1,6 +1,7 @@
 //! Learning what is normal, from rows that are mostly so: the earlier rows are fitted, the later ones set the scale of
-//! residuals and the threshold.
+//! residuals and the threshold. Of these, the earlier half says how the threshold does on the later one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ use crate::learn::torch::{autoencoder, pca};
 const VALIDATED: f64 = 0.15;
 /// Share of the fitted rows, the worst reconstructed, that is left out of the second fit.
 const TRIMMED: f64 = 0.01;
+/// Share of the held-out rows, the earliest, that sets the threshold of the backtest, which runs over the rest.
+const CALIBRATED: f64 = 0.5;
 /// Variance that the principal components explain.
 const EXPLAINED: f64 = 0.9;
 /// Rows without which nothing can be learned, whatever their step.
@@ -87,7 +90,7 @@ pub struct Summary {
     pub outcome: Outcome,
     /// What principal components do on the same rows, whatever the model is.
     pub pca: Outcome,
-    /// Days of the held-out rows, which the backtest ran over.
+    /// Days of the rows that the backtest ran over, the later ones of those held out.
     pub backtest_days: f64,
 }
 
@@ -96,9 +99,10 @@ pub struct Summary {
 pub struct Outcome {
     /// Mean squared residual per feature.
     pub loss: f64,
-    /// Where the threshold comes from.
+    /// Where the threshold comes from: all held-out rows.
     pub threshold: Threshold,
-    /// Alarms that it would have raised there.
+    /// Alarms in the later held-out rows, with scale and threshold from the earlier ones alone: a threshold judged on the
+    /// rows that set it keeps to any budget.
     pub alarms: usize,
 }
 
@@ -221,7 +225,7 @@ pub fn train(
         epochs,
         outcome,
         pca,
-        backtest_days: (rows.index.len() - rows.fit) as f64 * normal.step_ms() as f64 / DAY_MS,
+        backtest_days: (rows.index.len() - fitted.tested()) as f64 * normal.step_ms() as f64 / DAY_MS,
     };
     model.summary = summary.clone();
     Ok((model, summary))
@@ -303,41 +307,51 @@ impl Fitted<'_> {
         kept
     }
 
+    /// The first row that the backtest runs over.
+    fn tested(&self) -> usize {
+        self.rows.fit + ((self.rows.index.len() - self.rows.fit) as f64 * CALIBRATED) as usize
+    }
+
     /// The model with variances and threshold from the held-out rows, and what it does on them.
-    fn calibrate(&self, mut model: Model, matrix: &Matrix, budget: f64) -> (Model, Outcome) {
-        let held: Vec<usize> = (self.rows.fit..self.rows.index.len()).collect();
-        let width = model.variances.len();
-        let mut sums = vec![0.0; width];
-        for row in &held {
-            let residuals = score::residuals(&model, &self.scaled[*row], &self.rows.deviations[*row]);
-            sums.iter_mut().zip(residuals).for_each(|(sum, square)| *sum += square);
-        }
-        model.variances = sums.iter().map(|sum| sum / held.len().max(1) as f64).collect();
-        let loss = model.variances.iter().sum::<f64>() / width as f64;
-        let runs = self.levels(&model, matrix, &held);
-        // Fewer held-out rows than an alarm looks at can't be: there are at least 36.
-        if let Some(threshold) = threshold::calibrate(&runs, matrix.step_ms(), budget, score::highest()) {
-            model.threshold = threshold;
-        }
-        model.threshold.score = model.threshold.score.max(f64::MIN_POSITIVE);
-        let alarms = backtest(&model, matrix, self.rows.index[self.rows.fit..].iter().copied());
+    fn calibrate(&self, model: Model, matrix: &Matrix, budget: f64) -> (Model, Outcome) {
+        let judged = self.calibrated(model.clone(), matrix, budget, self.rows.fit..self.tested());
+        let alarms = backtest(&judged, matrix, self.rows.index[self.tested()..].iter().copied());
+        let model = self.calibrated(model, matrix, budget, self.rows.fit..self.rows.index.len());
+        let loss = model.variances.iter().sum::<f64>() / model.variances.len() as f64;
         let threshold = model.threshold.clone();
         (model, Outcome { loss, threshold, alarms })
     }
 
+    /// The model with variances and threshold from these rows.
+    fn calibrated(&self, mut model: Model, matrix: &Matrix, budget: f64, held: Range<usize>) -> Model {
+        let mut sums = vec![0.0; model.variances.len()];
+        for row in held.clone() {
+            let residuals = score::residuals(&model, &self.scaled[row], &self.rows.deviations[row]);
+            sums.iter_mut().zip(residuals).for_each(|(sum, square)| *sum += square);
+        }
+        model.variances = sums.iter().map(|sum| sum / held.len().max(1) as f64).collect();
+        let runs = self.levels(&model, matrix, held);
+        // Fewer held-out rows than an alarm looks at can't be: there are at least 18.
+        if let Some(threshold) = threshold::calibrate(&runs, matrix.step_ms(), budget, score::highest()) {
+            model.threshold = threshold;
+        }
+        model.threshold.score = model.threshold.score.max(f64::MIN_POSITIVE);
+        model
+    }
+
     /// The level at which an alarm would be raised after each held-out row, run after run: of the last n smoothed
     /// scores the k-th largest.
-    fn levels(&self, model: &Model, matrix: &Matrix, held: &[usize]) -> Vec<Vec<f64>> {
-        let mut groups: Vec<u32> = held.iter().map(|row| matrix.groups()[self.rows.index[*row]]).collect();
+    fn levels(&self, model: &Model, matrix: &Matrix, held: Range<usize>) -> Vec<Vec<f64>> {
+        let group_of = |row: usize| matrix.groups()[self.rows.index[row]];
+        let mut groups: Vec<u32> = held.clone().map(group_of).collect();
         groups.sort_unstable();
         groups.dedup();
         let alarm = &model.alarm;
         let run = |group: &u32| {
-            let of_group = held.iter().filter(|row| matrix.groups()[self.rows.index[**row]] == *group);
             let mut smoothed = None;
             let mut scores = Vec::new();
-            for row in of_group {
-                let parts = score::parts(model, &self.scaled[*row], &self.rows.deviations[*row]);
+            for row in held.clone().filter(|row| group_of(*row) == *group) {
+                let parts = score::parts(model, &self.scaled[row], &self.rows.deviations[row]);
                 smoothed = Some(score::smooth(smoothed, score::combine(&parts)));
                 scores.extend(smoothed);
             }

@@ -71,7 +71,8 @@ pub struct Series {
     pub samples: Vec<(i64, f64)>,
 }
 
-/// A Prometheus server.
+/// A Prometheus server. Clones share their connections.
+#[derive(Clone)]
 pub struct Prometheus {
     client: Client,
     url: String,

@@ -1,4 +1,4 @@
-//! An API server that keeps one detector, its Job, the operator's pod and an instance whose settings change, and the
+//! An API server that keeps one detector (and shows it under any other name, too), its Job, the operator's pod and an instance whose settings change, and the
 //! receivers of alarms. It answers what the room asks, as the real one would; everything else is not found.
 
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api_server::{ApiServer, Ended, document, refused};
 
+const NAME: &str = "orders";
 pub const UID: &str = "7d1c9a52-0000-4000-8000-000000000001";
 
 #[derive(Default)]
@@ -135,6 +136,18 @@ fn list(kind: &str, items: &[Value]) -> Response {
     document(StatusCode::OK, &json!({"apiVersion": version, "kind": kind, "metadata": {}, "items": items}))
 }
 
+/// The detector under another name, with another uid.
+fn twin(detector: &Value, name: &str) -> Value {
+    let mut twin = detector.clone();
+    (twin["metadata"]["name"], twin["metadata"]["uid"]) = (json!(name), json!(uid(name)));
+    twin
+}
+
+/// The uid of the detector of this name.
+pub fn uid(name: &str) -> String {
+    if name == NAME { UID.to_owned() } else { format!("{UID}-{name}") }
+}
+
 fn found(object: Option<Value>) -> Response {
     match object {
         Some(object) => document(StatusCode::OK, &object),
@@ -146,18 +159,19 @@ async fn answer(State(kept): State<Arc<Mutex<Kept>>>, method: Method, uri: Uri, 
     let mut kept = kept.lock().unwrap();
     let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
     let path = uri.path();
-    let (detectors, jobs) = (
-        "/apis/howdah.dev/v1alpha1/namespaces/shop/anomalydetectors/orders",
-        "/apis/batch/v1/namespaces/howdah-system/jobs",
-    );
+    let detector = path.strip_prefix("/apis/howdah.dev/v1alpha1/namespaces/shop/anomalydetectors/");
+    let jobs = "/apis/batch/v1/namespaces/howdah-system/jobs";
     match (method.as_str(), path) {
+        ("GET", _) if detector.is_some_and(|name| name != NAME) => {
+            found(detector.map(|name| twin(&kept.detector, name)))
+        }
         ("POST", "/api/v2/alerts" | "/hook") if kept.refuses => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         ("POST", "/api/v2/alerts" | "/hook") => {
             kept.received.push((path.to_owned(), sent));
             StatusCode::OK.into_response()
         }
-        ("GET", _) if path == detectors => found(Some(kept.detector.clone())),
-        ("PATCH", _) if path == detectors => {
+        ("GET", _) if detector.is_some() => found(Some(kept.detector.clone())),
+        ("PATCH", _) if detector.is_some() => {
             kept.detector["metadata"]["finalizers"] = sent["metadata"]["finalizers"].clone();
             found(Some(kept.detector.clone()))
         }

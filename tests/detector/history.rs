@@ -23,16 +23,24 @@ pub struct Prometheus {
     pub url: String,
     /// When the fault began, in seconds since 1970.
     pub fault_began: i64,
-    child: Child,
+    /// Its process.
+    pub child: Child,
     _directory: TempDir,
 }
 
 impl Prometheus {
+    /// With a fault in the last minutes.
     pub async fn start() -> Self {
+        Self::start_with(Some(FAULT_BEGAN_SECONDS_AGO), 0).await
+    }
+
+    /// With a fault that began so many seconds ago, if any, and so many gauges `made_N` beside the database's metrics.
+    pub async fn start_with(fault: Option<i64>, gauges: usize) -> Self {
         let directory = tempfile::Builder::new().prefix("howdah-history-").tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let now = Timestamp::now().as_second();
-        fs::write(path("metrics"), metrics(now)).unwrap();
+        let fault_began = fault.map_or(i64::MAX, |ago| now - ago);
+        fs::write(path("metrics"), metrics(now, fault_began, gauges)).unwrap();
         fs::write(path("prometheus.yml"), "scrape_configs: []\n").unwrap();
         let blocks = Command::new("promtool")
             .args(["tsdb", "create-blocks-from", "openmetrics"])
@@ -49,7 +57,6 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let fault_began = now - FAULT_BEGAN_SECONDS_AGO;
         let server = Self { url: format!("http://127.0.0.1:{port}"), fault_began, child, _directory: directory };
         let client = Client::new(&Access::to(&server.url), Duration::from_secs(5)).unwrap();
         let begin = Instant::now();
@@ -91,7 +98,7 @@ const METRICS: &[(&str, bool, f64, f64)] = &[
 ];
 
 /// OpenMetrics of the whole time. The noise comes from a generator of its own, so that every run sees the same.
-fn metrics(now: i64) -> String {
+fn metrics(now: i64, fault_began: i64, gauges: usize) -> String {
     let mut text = String::new();
     let mut state = 88_172_645_463_325_252u64;
     let mut noise = || {
@@ -101,16 +108,18 @@ fn metrics(now: i64) -> String {
         (state % 10_000) as f64 / 10_000.0 - 0.5
     };
     let begin = (now - HISTORY_SECONDS) / STEP * STEP;
-    for (name, counter, normal, fault) in METRICS {
+    let made: Vec<String> = (0..gauges).map(|number| format!("made_{number}")).collect();
+    let made = made.iter().map(|name| (name.as_str(), false, 100.0, 300.0));
+    for (name, counter, normal, fault) in METRICS.iter().copied().chain(made) {
         let constant = normal == fault && !counter;
         let mut total = 0.0;
         let mut time = begin;
         while time <= now + AHEAD_SECONDS {
-            let level = if time >= now - FAULT_BEGAN_SECONDS_AGO { fault } else { normal };
+            let level = if time >= fault_began { fault } else { normal };
             let wave = 1.0 + 0.1 * (time as f64 / 1800.0).sin();
-            let value = if constant { *level } else { level * wave * (1.0 + 0.1 * noise()) };
+            let value = if constant { level } else { level * wave * (1.0 + 0.1 * noise()) };
             total += value * STEP as f64;
-            let shown = if *counter { total } else { value };
+            let shown = if counter { total } else { value };
             let _ = writeln!(text, "{name}{{instance=\"shop\"}} {shown} {time}");
             time += STEP;
         }

@@ -70,6 +70,20 @@ fn the_budget_holds_on_normal_weeks_that_were_not_seen() {
 }
 
 #[test]
+fn a_backtest_is_of_rows_that_set_no_threshold() {
+    // What happens in the last tenth of the history is above any threshold that it had no part in.
+    let mut database = Simulated::new(1);
+    let mut rows = database.rows(900, Fault::None);
+    rows.extend(database.rows(60, Fault::SequentialScans));
+    rows.extend(database.rows(40, Fault::None));
+    let options = Options { model_type: ModelType::Pca, ..quick() };
+    let (_, summary) = train(&matrix(&rows), &options, &mut |_, _| ()).unwrap();
+    assert_eq!(summary.outcome.alarms, 1, "{summary:?}");
+    let half = (summary.rows_used as f64 * 0.15) * STEP_MS as f64 / 86_400_000.0;
+    assert!((summary.backtest_days - half).abs() < 0.002, "{summary:?}");
+}
+
+#[test]
 fn too_little_history_says_how_much_is_missing() {
     let few = matrix(&Simulated::new(1).rows(64, Fault::None));
     let error = train(&few, &quick(), &mut |_, _| ()).unwrap_err();

@@ -6,7 +6,7 @@ mod cost;
 mod learner;
 mod operator;
 mod optimizers;
-mod process;
+pub mod process;
 mod simulated;
 
 use std::process::ExitCode;

@@ -45,7 +45,7 @@ pub fn run() -> Result<bool> {
     println!("Scoring a row: {row_ms:.3} ms of one core; at most {MOST_MS:.0} ms: {}", verdict(row_ms <= MOST_MS));
     let share = DETECTORS * row_ms / STEP_MS as f64;
     println!(
-        "A hundred detectors every 15 s: {:.1} % of a core; at most {:.0} %: {}",
+        "Scoring of a hundred detectors every 15 s: {:.1} % of a core; at most {:.0} %: {} (with all that a look takes: cargo bench --profile dev --bench detectors)",
         share * 100.0,
         SHARE * 100.0,
         verdict(share <= SHARE)
