@@ -1,4 +1,4 @@
-//! What a server may use: declared, else its container's limits, else its cgroup.
+//! What a server may use: declared, else its container's limits, else its cgroup. Of memory never more than these allow.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,9 +49,14 @@ pub fn resources(facts: &InstanceFacts) -> Result<Resources, Trouble> {
     let pod = facts.pod();
     let cgroup = facts.server.as_ref().ok().and_then(|server| server.container);
     Ok(Resources {
-        memory_bytes: read("memory", declared.memory, quantity::bytes)?
-            .or(pod.and_then(|pod| pod.memory_bytes))
-            .or(cgroup.and_then(|cgroup| cgroup.memory_limit_bytes)),
+        // What was declared once does not lift a limit that is lower by now.
+        memory_bytes: [
+            read("memory", declared.memory, quantity::bytes)?,
+            pod.and_then(|pod| pod.memory_bytes).or(cgroup.and_then(|cgroup| cgroup.memory_limit_bytes)),
+        ]
+        .into_iter()
+        .flatten()
+        .min(),
         cpu_millis: read("cpu", declared.cpu, quantity::millicores)?
             .or(pod.and_then(|pod| pod.cpu_millis))
             .or(cgroup.and_then(|cgroup| cgroup.cpu_limit_millis)),

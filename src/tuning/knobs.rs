@@ -19,6 +19,8 @@ pub const WORK_MEM_AREAS: f64 = 2.5;
 
 /// Share of the data volume that the WAL may fill between checkpoints.
 pub const WAL_SHARE_OF_VOLUME: f64 = 0.4;
+/// Share of what the databases leave of the data volume that the WAL may fill: a full volume stops the server.
+const WAL_SHARE_OF_REST: f64 = 0.8;
 
 /// Greatest `max_wal_size` in bytes where the size of the data volume isn't known.
 pub const WAL_ON_UNKNOWN_VOLUME: f64 = 4.0 * GIB;
@@ -32,6 +34,8 @@ pub struct Resources {
     pub cpu_millis: u32,
     /// Size of the data volume in bytes, where known.
     pub data_volume_bytes: Option<u64>,
+    /// Bytes of the databases on it; 0 where they are not known.
+    pub database_bytes: u64,
     /// `max_connections` of the server.
     pub max_connections: u32,
     /// Connections of the benchmark, active at the same time.
@@ -51,7 +55,9 @@ impl Resources {
 
     /// Bytes that the WAL may fill on the data volume.
     pub fn wal_limit(&self) -> f64 {
-        self.data_volume_bytes.map_or(WAL_ON_UNKNOWN_VOLUME, |bytes| WAL_SHARE_OF_VOLUME * bytes as f64)
+        let Some(volume) = self.data_volume_bytes else { return WAL_ON_UNKNOWN_VOLUME };
+        let rest = volume.saturating_sub(self.database_bytes);
+        (WAL_SHARE_OF_VOLUME * volume as f64).min(WAL_SHARE_OF_REST * rest as f64)
     }
 }
 

@@ -157,7 +157,8 @@ fn anomalies(all: Vec<AnomalyDetector>, tuning: &PostgresTuning) -> Vec<Anomaly>
     let open = |detector: AnomalyDetector| {
         let name = detector.name_any();
         let incident = detector.status?.incidents.into_iter().find(|incident| incident.until.is_none())?;
-        Some(Anomaly { detector: name, since: incident.since, message: incident.message })
+        let since = incident.reopened.unwrap_or(incident.since);
+        Some(Anomaly { detector: name, since, message: incident.message })
     };
     all.into_iter().filter(ours).filter_map(open).collect()
 }

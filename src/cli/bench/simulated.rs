@@ -145,6 +145,7 @@ impl Server {
                 memory_bytes: 1 << 30,
                 cpu_millis: 2000,
                 data_volume_bytes: None,
+                database_bytes: 0,
                 max_connections: 100,
                 clients: 16,
             },

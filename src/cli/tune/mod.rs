@@ -245,11 +245,12 @@ pub async fn run(tune: Tune) -> Result<ExitCode> {
         }
     };
     finished.print(&session);
-    if let Some(path) = &tune.report {
-        report::write(path, &session, &finished)?;
+    let written = tune.report.as_ref().map(|path| report::write(path, &session, &finished).map(|()| path));
+    // That the settings are not back is the first thing to know.
+    settled?;
+    if let Some(path) = written.transpose()? {
         println!("\nreport: {}", path.display());
     }
-    settled?;
     println!(
         "\n{}",
         if kept.is_some() { "The recommendation is in effect." } else { "The original settings are in effect." }

@@ -228,6 +228,7 @@ async fn resources(client: &Client, uri: &Uri, tune: &Tune, settings: &Settings)
         memory_bytes,
         cpu_millis: u32::try_from(cpu_millis).unwrap_or(u32::MAX),
         data_volume_bytes,
+        database_bytes: 0,
         max_connections,
         clients: tune.clients.unsigned_abs(),
     })

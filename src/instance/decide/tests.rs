@@ -146,14 +146,16 @@ fn a_pod_that_is_not_ready_explains_a_server_that_does_not_answer() {
 }
 
 #[test]
-fn declared_resources_win_over_the_limits_and_those_over_the_cgroup() {
+fn declared_resources_win_over_the_limits_and_those_over_the_cgroup_but_lift_no_limit_of_memory() {
     let mut facts = healthy();
     let cgroup = ContainerUse { memory_limit_bytes: Some(1 << 30), cpu_limit_millis: Some(500), ..Default::default() };
     server(&mut facts).container = Some(cgroup);
     assert_eq!(decide(&facts).resources.shown().memory.as_deref(), Some("2Gi"));
-    facts.spec.resources = Some(serde_json::from_value(json!({"memory": "3Gi"})).unwrap());
-    let shown = decide(&facts).resources.shown();
-    assert_eq!((shown.memory.as_deref(), shown.cpu.as_deref()), (Some("3Gi"), Some("1500m")));
+    for (declared, memory) in [("1536Mi", "1536Mi"), ("3Gi", "2Gi")] {
+        facts.spec.resources = Some(serde_json::from_value(json!({"memory": declared})).unwrap());
+        let shown = decide(&facts).resources.shown();
+        assert_eq!((shown.memory.as_deref(), shown.cpu.as_deref()), (Some(memory), Some("1500m")));
+    }
     facts.workload = None;
     assert_eq!(decide(&facts).resources.shown().cpu.as_deref(), Some("500m"));
 }

@@ -136,7 +136,8 @@ pub struct Budget {
     /// Trials of the search, baselines and the heuristic included, verification not.
     #[schemars(range(min = 3, max = 1000))]
     pub trials: i32,
-    /// The search ends, and verification begins, after this time (`6h`, `90m`).
+    /// The search ends, and verification begins, after this time (`6h`, `90m`), also of a session that was
+    /// suspended in between.
     #[schemars(regex(pattern = r"^([0-9]+(s|m|h))+$"))]
     pub max_duration: String,
     /// The search ends after this many proposals without a better incumbent. The samples that DDPG begins with do not

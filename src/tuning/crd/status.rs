@@ -86,6 +86,9 @@ pub struct SessionRecord {
     /// into effect once; what others change afterwards is theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
+    /// What it had left in effect before it takes that back or brings something else into effect: all that it may replace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
 }
 
 impl SessionRecord {
@@ -191,6 +194,9 @@ pub struct SessionResources {
     /// Size of the data volume in bytes, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_volume_bytes: Option<i64>,
+    /// Bytes of the databases on it that the role may look into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_bytes: Option<i64>,
     /// `max_connections` of the server.
     pub max_connections: i64,
 }

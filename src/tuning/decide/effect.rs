@@ -1,5 +1,7 @@
 //! Brings a configuration into effect, one observed step after another: write, sync, reload, read back, restart.
 
+use std::collections::BTreeSet;
+
 use super::super::configuration;
 use super::super::crd::{OriginalConfiguration, RestartPolicy, SessionRecord};
 use super::super::facts::{BASELINE, ConfigurationWay, Facts};
@@ -63,6 +65,13 @@ impl Target {
         Self::before(OriginalConfiguration { configuration: Some(text.to_owned()), ..Default::default() })
     }
 
+    /// All that `ALTER SYSTEM` is to hold of the session's knobs.
+    fn wanted(&self) -> Parameters {
+        let mut wanted = self.stored.clone();
+        wanted.extend(self.changed.clone());
+        wanted
+    }
+
     /// A short name for annotations.
     fn name(&self) -> &str {
         self.text.as_deref().and_then(configuration::marker_in).unwrap_or(BASELINE)
@@ -89,11 +98,12 @@ pub(super) fn bring(facts: &Facts, target: &Target) -> Effect {
         Ok(way) => way,
         Err(message) => return waiting(&message),
     };
+    let theirs = theirs(facts, target, &way);
     let write = match &way {
         ConfigurationWay::ConfigMap { text } => {
             (*text != target.text.as_deref()).then(|| Write::ConfigMapKey(target.text.clone()))
         }
-        ConfigurationWay::AlterSystem { stored } => alter_system(target, stored),
+        ConfigurationWay::AlterSystem { stored } => alter_system(target, stored, &theirs),
     };
     // Without a pod to touch, the kubelet syncs by itself within about 90 s.
     let touch = || {
@@ -124,6 +134,7 @@ pub(super) fn bring(facts: &Facts, target: &Target) -> Effect {
         }
     }
     let mut mismatches = safety::readback(&target.expected, facts.settings(), facts.our_file());
+    mismatches.retain(|mismatch| !theirs.contains(mismatch.name()));
     if target.yields {
         let ours = |mismatch: &Mismatch| {
             matches!(mismatch, Mismatch::PendingRestart { .. }) || facts.is_from_our_file(mismatch.name())
@@ -154,19 +165,31 @@ pub(super) fn bring(facts: &Facts, target: &Target) -> Effect {
     Effect::Steps { steps: vec![Step::Restart { marker }], message: "the server restarts to apply it".into() }
 }
 
+/// Knobs that others have set or reset by `ALTER SYSTEM` since the session left something in effect: they stay as they are.
+fn theirs(facts: &Facts, target: &Target, way: &ConfigurationWay<'_>) -> BTreeSet<String> {
+    let (ConfigurationWay::AlterSystem { stored }, Some(ours)) = (way, facts.replaceable()) else {
+        return BTreeSet::new();
+    };
+    let wanted = target.wanted();
+    let theirs = target.expected.keys().filter(|knob| {
+        let now = stored.get(*knob);
+        now != ours.get(*knob) && now != wanted.get(*knob)
+    });
+    theirs.cloned().collect()
+}
+
 /// What `ALTER SYSTEM` must still set and reset, if anything.
-fn alter_system(target: &Target, stored: &Parameters) -> Option<Write> {
-    let mut wanted = target.stored.clone();
-    wanted.extend(target.changed.clone());
+fn alter_system(target: &Target, stored: &Parameters, theirs: &BTreeSet<String>) -> Option<Write> {
+    let wanted = target.wanted();
     let set: Parameters = wanted
         .iter()
-        .filter(|(name, value)| stored.get(*name) != Some(value))
+        .filter(|(name, value)| stored.get(*name) != Some(value) && !theirs.contains(*name))
         .map(|(n, v)| (n.clone(), v.clone()))
         .collect();
     let reset: Vec<String> = target
         .expected
         .keys()
-        .filter(|name| stored.contains_key(*name) && !wanted.contains_key(*name))
+        .filter(|name| stored.contains_key(*name) && !wanted.contains_key(*name) && !theirs.contains(*name))
         .cloned()
         .collect();
     (!set.is_empty() || !reset.is_empty()).then_some(Write::AlterSystem { set, reset })

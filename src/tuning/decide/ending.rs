@@ -6,6 +6,10 @@ use super::super::reason::Reason;
 use super::effect::{self, Effect, Target};
 use super::{Decision, IDLE, SOON};
 
+/// Why an approval that comes late, or another mode, changes nothing.
+const CHANGED: &str = "somebody, or another tuning, has changed the configuration since this session ended, and the gain was \
+                       not measured against that: change the annotation howdah.dev/restart-session to begin anew";
+
 /// Brings the outcome's configuration into effect and says how the tuning ended.
 pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOutcome) -> Decision {
     let wanted = wanted(facts, outcome);
@@ -14,6 +18,9 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     }
     if session.settled.is_some() && facts.is_elsewhere(session) {
         return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, super::LEFT) };
+    }
+    if session.settled.is_some() && facts.is_changed_since_it_settled() {
+        return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, CHANGED) };
     }
     if session.settled.is_some() {
         return super::unsettle(session, Reason::Applying);
@@ -24,7 +31,7 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     };
     match effect::bring(facts, &target) {
         Effect::Complete => {
-            let session = SessionRecord { settled: Some(wanted.clone()), ..session.clone() };
+            let session = SessionRecord { settled: Some(wanted.clone()), left: None, ..session.clone() };
             Decision { session: Some(session), next: SOON, ..ended(facts, outcome, &wanted) }
         }
         Effect::Steps { steps, message } => Decision::act(Reason::Applying, message, steps),

@@ -186,7 +186,7 @@ fn leave(facts: &Facts, why: &str, session: &SessionRecord) -> Decision {
 }
 
 fn left(why: &str, session: &SessionRecord) -> Decision {
-    let session = SessionRecord { settled: Some(BASELINE.to_owned()), ..session.clone() };
+    let session = SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() };
     Decision { session: Some(session), ..Decision::stalled(Reason::Interrupted, why) }
 }
 
@@ -300,7 +300,7 @@ fn restore(facts: &Facts, target: &Target) -> Option<Decision> {
 /// Recorded before the first step away from what a session settled on: whatever comes between, a deletion or a
 /// suspension say, then restores what was there before.
 fn unsettle(session: &SessionRecord, because: Reason) -> Decision {
-    let session = SessionRecord { settled: None, ..session.clone() };
+    let session = SessionRecord { settled: None, left: session.settled.clone(), ..session.clone() };
     Decision { session: Some(session), ..Decision::wait(because, "another configuration is to take effect", SOON) }
 }
 

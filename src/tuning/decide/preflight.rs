@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::crd::{OriginalConfiguration, PostgresTuning, SessionRecord};
+use super::super::crd::{ObjectiveMetric, OriginalConfiguration, PostgresTuning, SessionRecord};
 use super::super::facts::{BASELINE, ConfigurationWay, Facts};
 use super::super::measurement::Parameters;
 use super::super::reason::Reason;
@@ -42,6 +42,11 @@ fn short(text: &str) -> String {
 /// Freezes the facts, or says why the search can't begin.
 pub(super) fn begin(facts: &Facts) -> Decision {
     let spec = &facts.tuning.spec;
+    if spec.workload.pgbench.rate.is_some() && spec.objective.metric == ObjectiveMetric::Throughput {
+        // One that was made before the schema refused it.
+        let message = "at a given workload.pgbench.rate throughput says nothing: set objective.metric to Latency";
+        return Decision::stalled(Reason::InvalidSpecification, message);
+    }
     let resources = match facts.resources() {
         Ok(resources) => resources,
         Err(message) => return Decision::stalled(Reason::InstanceNotReady, message),
@@ -107,6 +112,7 @@ pub(super) fn begin(facts: &Facts) -> Decision {
         resources,
         outcome: None,
         settled: None,
+        left: None,
     };
     let message = format!("{} knobs are searched", session.knobs.len());
     Decision { session: Some(session), ..Decision::wait(Reason::Preflight, message, SOON) }

@@ -111,7 +111,8 @@ fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Deci
             }
             let restarts = steps.iter().any(|step| matches!(step, Step::Restart { .. }));
             let state = if restarts { TrialState::Restarting } else { TrialState::Applying };
-            if facts.state_of(trial) != state || trial.status.is_none() {
+            // With each write the time begins anew: one that was held up for hours is not late when it succeeds.
+            if writes || facts.state_of(trial) != state || trial.status.is_none() {
                 let status = Box::new(super::trial_status(facts, trial, state));
                 steps.insert(0, Step::SetTrial { name, status });
             }

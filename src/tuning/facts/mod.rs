@@ -44,7 +44,7 @@ pub struct Rival {
 pub struct Anomaly {
     /// The detector.
     pub detector: String,
-    /// When the incident began.
+    /// When the incident began, or went on after it had seemed to be over: that may be another trial's doing.
     pub since: Time,
     /// What happened, in the detector's words.
     pub message: String,
@@ -251,6 +251,7 @@ impl Facts {
             memory_bytes: resources.memory_bytes.unsigned_abs(),
             cpu_millis: u32::try_from(resources.cpu_millis).unwrap_or(u32::MAX),
             data_volume_bytes: resources.data_volume_bytes.map(i64::unsigned_abs),
+            database_bytes: resources.database_bytes.map_or(0, i64::unsigned_abs),
             max_connections: u32::try_from(resources.max_connections).unwrap_or(u32::MAX),
             clients: self.tuning.spec.workload.pgbench.clients.unsigned_abs(),
         }

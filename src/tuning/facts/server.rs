@@ -166,6 +166,35 @@ impl Facts {
         text != session.baseline_configuration.as_deref() && !text.is_some_and(is_applied)
     }
 
+    /// What `ALTER SYSTEM` holds of an ended session that left this in effect: `baseline`, or the recommendation's hash.
+    fn stored_by(&self, session: &SessionRecord, left: &str) -> Parameters {
+        let mut stored = session.baseline_alter_system.clone();
+        let applied = self.recommendation().filter(|recommendation| recommendation.hash == left);
+        stored.extend(applied.iter().flat_map(|r| &r.parameters).map(|c| (c.name.clone(), c.new.clone())));
+        stored
+    }
+
+    /// What a session that goes back on what it had left may replace of what `ALTER SYSTEM` holds.
+    pub fn replaceable(&self) -> Option<Parameters> {
+        let session = self.session()?;
+        Some(self.stored_by(session, session.left.as_deref()?))
+    }
+
+    /// The configuration is not what the ended session left.
+    pub fn is_changed_since_it_settled(&self) -> bool {
+        let Some((session, left)) = self.session().and_then(|session| Some((session, session.settled.as_deref()?)))
+        else {
+            return false;
+        };
+        match self.configuration_way() {
+            Ok(ConfigurationWay::AlterSystem { stored }) => {
+                let ours = self.stored_by(session, left);
+                session.baseline_parameters.keys().any(|knob| stored.get(knob) != ours.get(knob))
+            }
+            _ => self.was_changed_by_others(),
+        }
+    }
+
     /// The first of these settings whose file says something else than the server runs, until it reloads.
     pub fn waits_for_reload<'a>(&self, names: &'a [String]) -> Option<&'a String> {
         let lines = self.answer()?.file_settings.as_ref()?;
@@ -203,10 +232,11 @@ impl Facts {
         pod.is_some_and(|pod| pod.last_termination.as_deref() == Some("OOMKilled"))
     }
 
-    /// Memory in use and its limit in bytes, where the role may see them.
+    /// Memory in use and its limit in bytes, where the role may see them. A container without a limit has that of the session.
     pub fn memory(&self) -> Option<(f64, f64)> {
         let container = self.answer()?.container?;
-        Some((container.memory_bytes as f64, container.memory_limit_bytes? as f64))
+        let limit = container.memory_limit_bytes.or_else(|| Some(self.session()?.resources.memory_bytes))?;
+        Some((container.memory_bytes as f64, limit as f64))
     }
 
     /// What the server may use, to be frozen.
@@ -222,6 +252,7 @@ impl Facts {
             memory_bytes: found.memory_bytes.ok_or(unknown)?,
             cpu_millis: found.cpu_millis.ok_or(unknown)?,
             data_volume_bytes: found.data_volume_bytes,
+            database_bytes: self.server().map(|server| server.database_bytes),
             max_connections: max_connections.ok_or("the server's max_connections can't be read")?,
         })
     }

@@ -48,7 +48,10 @@ pub(super) fn repair_workers(draft: &mut Draft) {
 fn wal_limits(draft: &Draft) -> [(f64, String); 2] {
     let resources = draft.kernel.resources;
     let disk = match resources.data_volume_bytes {
-        Some(_) => format!("the WAL may fill {:.0} % of the data volume", WAL_SHARE_OF_VOLUME * 100.0),
+        Some(_) => {
+            let share = WAL_SHARE_OF_VOLUME * 100.0;
+            format!("the WAL may fill {share:.0} % of the data volume, and most of what the databases leave of it")
+        }
         None => "the size of the data volume is unknown; declare resources.dataVolume to allow more".to_owned(),
     };
     let seconds = f64::from(draft.kernel.safety.max_recovery_seconds);
@@ -64,7 +67,10 @@ fn wal_limits(draft: &Draft) -> [(f64, String); 2] {
 /// Disk and recovery: bounds `max_wal_size`, from which `min_wal_size` is derived.
 pub(super) fn repair_wal(draft: &mut Draft) {
     let name = "max_wal_size";
-    let Some(size) = draft.absolute(name).filter(|_| draft.sets(name)) else { return };
+    if !draft.sets(name) {
+        return repair_interval(draft);
+    }
+    let Some(size) = draft.absolute(name) else { return };
     let unit = draft.unit(name);
     // A server refuses to start with less than two segments.
     let least = 2.0 * wal_segment(draft);
@@ -82,6 +88,22 @@ pub(super) fn repair_wal(draft: &mut Draft) {
     };
     let derived = (MIN_WAL_SHARE * whole * unit).max(least).min(whole * unit) / draft.unit(MIN_WAL_SIZE);
     draft.parameters.insert(MIN_WAL_SIZE.to_owned(), super::shown(min, derived.floor()));
+}
+
+/// Recovery where `max_wal_size` is not among the knobs and bounds nothing: then the time between checkpoints does, which
+/// stays as long as it was where it is too long already.
+fn repair_interval(draft: &mut Draft) {
+    let seconds = f64::from(draft.kernel.safety.max_recovery_seconds);
+    let bounded = draft.absolute("max_wal_size").is_some_and(|size| size <= seconds * REPLAY_RATE);
+    let name = "checkpoint_timeout";
+    let (Some(interval), Some(live)) = (draft.number(name), draft.live(name)) else { return };
+    if bounded || !draft.sets(name) {
+        return;
+    }
+    let spread = 1.0 + draft.number("checkpoint_completion_target").unwrap_or(1.0);
+    let most = (seconds * 1e6 / spread / draft.unit(name)).floor().max(live);
+    let why = format!("recovery may take {seconds:.0} s, and max_wal_size, which isn't among the knobs, allows more");
+    draft.set(name, interval.min(most), &why);
 }
 
 /// What the planner compares: the knob that the configuration sets yields.

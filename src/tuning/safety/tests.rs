@@ -88,6 +88,31 @@ fn the_wal_fits_the_volume_and_the_recovery_time() {
 }
 
 #[test]
+fn the_wal_fits_what_the_databases_leave_of_the_volume() {
+    let full = Resources { data_volume_bytes: Some(20 << 30), database_bytes: 15 << 30, ..resources() };
+    let found = projected(&[("max_wal_size", "8GB")], &full, RestartPolicy::Never);
+    assert_eq!(found.parameters["max_wal_size"], "4GB");
+    assert!(found.repairs[0].contains("what the databases leave"), "{:?}", found.repairs);
+}
+
+#[test]
+fn recovery_stays_bounded_where_the_size_of_the_wal_is_not_among_the_knobs() {
+    let timeout = |live_wal_size: &str, live: &str, proposed: &str| {
+        let (mut settings, resources) = (settings(), resources());
+        settings.get_mut("max_wal_size").unwrap().value = live_wal_size.into();
+        settings.get_mut("checkpoint_timeout").unwrap().value = live.into();
+        let safety = Safety { max_recovery_seconds: 600, ..Safety::default() };
+        let kernel =
+            Kernel { settings: &settings, resources: &resources, safety: &safety, restart: RestartPolicy::Never };
+        project(&parameters(&[("checkpoint_timeout", proposed)]), &kernel).parameters["checkpoint_timeout"].clone()
+    };
+    // Spread over 0.9 of the next interval, 315 s of it are 600 s of load.
+    assert_eq!(timeout("65536", "300", "30min"), "315s");
+    assert_eq!(timeout("65536", "1200", "30min"), "20min");
+    assert_eq!(timeout("1024", "300", "30min"), "30min");
+}
+
+#[test]
 fn dependencies_are_repaired() {
     let found = projected(
         &[
@@ -115,6 +140,7 @@ fn proposal() -> impl Strategy<Value = Parameters> {
         memory_bytes: 1 << 38,
         cpu_millis: 64_000,
         data_volume_bytes: Some(1 << 42),
+        database_bytes: 0,
         clients: 8,
         ..resources()
     };
@@ -197,13 +223,15 @@ proptest! {
         volume in prop::option::of(1u64 << 30..1 << 42),
         live_buffers in 16u32..4_000_000,
         live_wal_buffers in prop::sample::select(vec!["-1", "512", "16384"]),
+        live_wal_size in prop::sample::select(vec!["1024", "65536"]),
         restart in prop::sample::select(vec![RestartPolicy::Never, RestartPolicy::Always]),
     ) {
         let mut settings = settings();
         settings.get_mut("shared_buffers").unwrap().value = live_buffers.to_string();
         settings.get_mut("wal_buffers").unwrap().value = live_wal_buffers.into();
+        settings.get_mut("max_wal_size").unwrap().value = live_wal_size.into();
         let resources = Resources {
-            memory_bytes: (gigabytes * GIB) as u64, cpu_millis: 4000, data_volume_bytes: volume, max_connections, clients,
+            memory_bytes: (gigabytes * GIB) as u64, cpu_millis: 4000, data_volume_bytes: volume, database_bytes: 0, max_connections, clients,
         };
         let safety = Safety::default();
         let kernel = Kernel { settings: &settings, resources: &resources, safety: &safety, restart };

@@ -76,6 +76,7 @@ pub(crate) fn resources() -> Resources {
         memory_bytes: 8 << 30,
         cpu_millis: 4000,
         data_volume_bytes: Some(100 << 30),
+        database_bytes: 0,
         max_connections: 100,
         clients: 16,
     }

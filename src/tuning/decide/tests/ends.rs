@@ -128,9 +128,19 @@ fn deletion_takes_back_what_a_session_before_applied() {
         assert_eq!(Configuration::of(&model).shown, applied.shown);
         // What others write now is theirs, also in the end.
         let mut changed = model.clone();
-        changed.key = Some("work_mem = '6MB'\n".into());
         changed.tuning.metadata.deletion_timestamp = Some(changed.now());
-        if !matches!(way, Way::AlterSystem) {
+        if matches!(way, Way::AlterSystem) {
+            // Of what the server itself keeps, each value stands for itself.
+            let knob = changed.server.auto.keys().next().cloned().expect("the recommendation is stored");
+            let theirs = before.shown[&knob].clone();
+            changed.server.auto.insert(knob.clone(), theirs.clone());
+            changed.server.reload();
+            run(&mut changed, &[]);
+            let mut rest = changed.server.auto.clone();
+            assert_eq!((changed.gone, rest.remove(&knob)), (true, Some(theirs)));
+            assert!(rest.iter().all(|(name, value)| before.auto.get(name) == Some(value)), "{rest:?}");
+        } else {
+            changed.key = Some("work_mem = '6MB'\n".into());
             run(&mut changed, &[]);
             assert_eq!((changed.gone, changed.key.as_deref()), (true, Some("work_mem = '6MB'\n")));
         }
@@ -141,6 +151,28 @@ fn deletion_takes_back_what_a_session_before_applied() {
         run(&mut model, &[]);
         assert!(model.gone);
         assert_eq!(Configuration::of(&model), if retain { applied } else { before });
+    }
+}
+
+#[test]
+fn an_approval_after_others_changed_the_configuration_changes_nothing() {
+    for way in [Way::Key, Way::AlterSystem] {
+        let mut model = tuning(4, "RequireApproval", "Never", way);
+        run(&mut model, &[]);
+        let (recommendation, _) = recommended(&model);
+        let knob = recommendation.parameters[0].name.clone();
+        if matches!(way, Way::AlterSystem) {
+            model.server.auto.insert(knob, recommendation.parameters[0].old.clone());
+            model.server.reload();
+        } else {
+            // Another tuning of the instance applied its own.
+            model.key = Some("work_mem = '6MB'\n".into());
+        }
+        let before = Configuration::of(&model);
+        approve(&mut model, &recommendation.hash);
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Stalled"), "True Interrupted", "{way:?}");
+        assert_eq!(Configuration::of(&model), before);
     }
 }
 
