@@ -4,12 +4,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::ResourceExt;
 use kube::api::PropagationPolicy;
+use kube::{Api, ResourceExt};
 
 use super::crd::{QueryCostModel, Serving};
 use super::decide::{Decision, Step};
-use super::deployment::{self, MODEL_LABEL, Planner, Served};
+use super::deployment::{self, Planner, Served, TRAINING_LABEL};
 use super::facts::Trouble;
 use super::reason::Reason;
 use super::surroundings::Surroundings;
@@ -55,7 +55,7 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
             let usual = || training_job::resources("512Mi", "4Gi", "16Gi");
             let training = Training {
                 arguments: arguments.map(str::to_owned).to_vec(),
-                owner: (MODEL_LABEL, uid.as_str()),
+                owner: (TRAINING_LABEL, uid.as_str()),
                 name: job,
                 resources: model.spec.training.resources.clone().unwrap_or_else(usual),
             };
@@ -98,7 +98,14 @@ async fn take(surroundings: &Surroundings, model: &QueryCostModel, step: &Step) 
                 Some(secret) => object::apply(client, secret).await.map_err(failed)?,
                 None => object::delete::<Secret>(client, &own, &name).await.map_err(failed)?,
             }
-            object::apply(client, &objects.deployment).await.map_err(failed)?;
+            let mut replicas = objects.deployment;
+            if objects.autoscaler.is_some() {
+                let deployments: Api<Deployment> = Api::namespaced(client.clone(), &own);
+                let live = deployments.get_opt(&name).await;
+                let live = live.map_err(|error| failed(KubeError::of("the replicas' Deployment", error)))?;
+                deployment::keep_count(&mut replicas, live.as_ref(), object::FIELD_MANAGER);
+            }
+            object::apply(client, &replicas).await.map_err(failed)?;
             match &objects.autoscaler {
                 Some(autoscaler) => object::apply(client, autoscaler).await.map_err(failed),
                 None => object::delete::<HorizontalPodAutoscaler>(client, &own, &name).await.map_err(failed),

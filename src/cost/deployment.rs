@@ -23,6 +23,9 @@ use crate::kubernetes::training_job::{holds, labels, like, pattern};
 
 /// The label of what serves a model, with the model's uid.
 pub const MODEL_LABEL: &str = "howdah.dev/model-uid";
+/// The label of what trains a model, with the model's uid. It is another one: what selects the replicas, the disruption budget
+/// and the autoscaler among them, must not count a training's pod.
+pub const TRAINING_LABEL: &str = "howdah.dev/trains-model-uid";
 /// What the Deployment was made for.
 pub const HASH_ANNOTATION: &str = "howdah.dev/made-for";
 /// The version of the connection for EXPLAIN that a pod has read.
@@ -231,6 +234,21 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
     Ok(Objects { deployment, service, budget, connection, autoscaler })
 }
 
+/// Keeps the number of replicas for as long as nobody but `manager` has set one, an autoscaler say: a field that its only
+/// owner leaves out is set to its default, which is one.
+pub fn keep_count(wanted: &mut Deployment, live: Option<&Deployment>, manager: &str) {
+    let count = |deployment: &Deployment| deployment.spec.as_ref()?.replicas;
+    let is_ours = |live: &Deployment| {
+        let managed = live.metadata.managed_fields.iter().flatten();
+        let counts = |fields: &serde_json::Value| fields.pointer("/f:spec/f:replicas").is_some();
+        let mut others = managed.filter(|entry| entry.manager.as_deref() != Some(manager));
+        !others.any(|entry| entry.fields_v1.as_ref().is_some_and(|fields| counts(&fields.0)))
+    };
+    if let (Some(spec), Some(count)) = (&mut wanted.spec, live.filter(|live| is_ours(live)).and_then(count)) {
+        spec.replicas = Some(count);
+    }
+}
+
 /// A replica, after the operator's own pod.
 fn template(served: &Served<'_>, pod: &Pod) -> Result<PodTemplateSpec, String> {
     let spec = pod.spec.as_ref().ok_or("the operator's pod has no spec")?;
@@ -249,6 +267,8 @@ fn template(served: &Served<'_>, pod: &Pod) -> Result<PodTemplateSpec, String> {
         liveness_probe: Some(probe("/healthz", 10)),
         resources: Some(served.serving.resources.clone().unwrap_or_else(default_resources)),
         security_context: own.security_context.clone(),
+        // Why one does not start is told in the model's condition.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: own
             .volume_mounts
             .clone()

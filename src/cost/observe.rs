@@ -11,11 +11,12 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::crd::{CostModelStatus, Explain, QueryCostModel};
-use super::deployment::{self, HASH_ANNOTATION};
+use super::deployment::{self, HASH_ANNOTATION, MODEL_LABEL};
 use super::evaluation::report::Report as Evaluated;
 use super::facts::{Beside, DeploymentFacts, Facts, Pattern, Trouble};
 use super::reason::Reason;
@@ -26,8 +27,12 @@ use crate::control::metrics::cost::CostSample;
 use crate::control::training::TrainingState;
 use crate::instance;
 use crate::instance::crd::PostgresInstance;
+use crate::kubernetes::job::pod_trouble;
 use crate::world::kubernetes::secret::SecretText;
 use crate::world::kubernetes::{KubeError, job};
+
+/// Characters of what a replica says when it ends.
+const TROUBLE: usize = 500;
 
 impl Surroundings {
     /// The facts of a model, read afresh: a cache that lags behind our own writes would train twice.
@@ -112,9 +117,23 @@ impl Surroundings {
                 (Beside::Connection, connection),
             ];
             let beside = beside.into_iter().filter_map(|(what, there)| there.then_some(what)).collect();
-            facts.deployment = Some(replicas(&deployment, beside));
+            let mut found = replicas(&deployment, beside);
+            if !found.rolled_out && found.message.is_none() {
+                found.message = self.trouble_of_replicas(own, &facts.model.uid().unwrap_or_default()).await?;
+            }
+            facts.deployment = Some(found);
         }
         Ok(())
+    }
+
+    /// What keeps the newest replica from coming up, if anything.
+    async fn trouble_of_replicas(&self, own: &str, uid: &str) -> Result<Option<String>, KubeError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), own);
+        let ours = ListParams::default().labels(&format!("{MODEL_LABEL}={uid}"));
+        let mut found = pods.list(&ours).await.map_err(|error| KubeError::of("the replicas' pods", error))?.items;
+        found.sort_by_key(|pod| std::cmp::Reverse(pod.metadata.creation_timestamp.as_ref().map(|time| time.0)));
+        let trouble = found.iter().find_map(pod_trouble).map(|trouble| trouble.message);
+        Ok(trouble.map(|words| words.chars().take(TROUBLE).collect()))
     }
 
     /// The connection for EXPLAIN, where it is enabled. Its role and server are looked at by the replicas, which use it.

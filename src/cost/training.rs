@@ -81,15 +81,16 @@ pub fn has_targets(model: &CostModelStatus, spec: &QueryCostModelSpec) -> bool {
     model.targets_hash == targets_hash(spec)
 }
 
-/// The mean accuracy over the targets by a split, where it was possible.
-pub fn accuracy_by(model: &CostModelStatus, split: Split) -> Option<f64> {
+/// The mean accuracy over the targets by a split, where it was possible, and the statements of the target with the fewest.
+pub fn accuracy_by(model: &CostModelStatus, split: Split) -> Option<(f64, f64)> {
     let of = |target: &TargetStatus| {
         let split = target.splits.iter().find(|judged| judged.split == split.word())?;
         let ours = split.methods.iter().find(|figures| figures.method == Method::Ours.word())?;
-        Some(ours.accuracy.0)
+        Some((ours.accuracy.0, split.rows.max(1) as f64))
     };
-    let all: Vec<f64> = model.targets.iter().map(of).collect::<Option<_>>()?;
-    (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+    let all: Vec<(f64, f64)> = model.targets.iter().map(of).collect::<Option<_>>()?;
+    let fewest = all.iter().map(|(_, rows)| *rows).reduce(f64::min)?;
+    Some((all.iter().map(|(accuracy, _)| accuracy).sum::<f64>() / all.len() as f64, fewest))
 }
 
 /// The targets of a specification.

@@ -115,7 +115,8 @@ fn trouble(kind: PodTroubleKind, message: impl Into<String>) -> PodTrouble {
     PodTrouble { kind, message: message.into() }
 }
 
-fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
+/// What keeps a pod from working, if anything.
+pub fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
     let status = pod.status.as_ref()?;
     for container in containers(pod) {
         let state = container.state.as_ref();
@@ -126,6 +127,20 @@ fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
                 }
                 Some("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
                     PodTroubleKind::CreateContainer
+                }
+                // One that is started again and again.
+                Some("CrashLoopBackOff") => {
+                    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+                    let Some(last) = last else { continue };
+                    let reason = last.reason.as_deref().unwrap_or("Error");
+                    let words = last.message.as_deref().and_then(|message| message.trim().lines().last());
+                    let words = words.map_or_else(String::new, |words| format!(": {words}"));
+                    let kind = if reason == "OOMKilled" { PodTroubleKind::OutOfMemory } else { PodTroubleKind::Error };
+                    let (name, code) = (&container.name, last.exit_code);
+                    return Some(trouble(
+                        kind,
+                        format!("container {name} ends with exit code {code} ({reason}) each time{words}"),
+                    ));
                 }
                 _ => continue,
             };

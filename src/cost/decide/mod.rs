@@ -271,7 +271,7 @@ fn drifted(status: &QueryCostModelStatus) -> Standing<Reason> {
         return stands("Drifted", false, Reason::DriftUnknown, message);
     }
     // What is newer is compared with what was: not with statements that were drawn at random, nor with new templates.
-    let before = accuracy_by(model, Split::Time);
+    let before = accuracy_by(model, Split::Time).map(|(accuracy, _)| accuracy);
     let message = format!(
         "of {} newer statements {:.1} % were predicted right{}; {:.1} % have a fingerprint that it does not know",
         drift.rows,

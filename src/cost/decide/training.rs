@@ -120,8 +120,7 @@ fn judge(
         Some(Compared { own, on, .. }) => format!("accuracy {} on {on}", percent(*own)),
     };
     match compared {
-        // The accuracies are rounded: a thousandth is no difference.
-        Some(Compared { own, before, .. }) if own + 0.0005 < before + gain => {
+        Some(Compared { own, before, noise, .. }) if own + noise < before + gain => {
             let least = percent(before + gain);
             let message = format!("{told}; the one before has {least}, with the gain that is asked for");
             end(facts, status, TrainingState::Rejected, &message)
@@ -137,6 +136,8 @@ fn judge(
 struct Compared {
     own: f64,
     before: f64,
+    /// A difference that is none.
+    noise: f64,
     /// The statements that judged, in words.
     on: String,
 }
@@ -147,11 +148,16 @@ fn compared(before: &CostModelStatus, model: &CostModelStatus, drift: Option<&Dr
     let newer = drift.filter(|drift| drift.name == before.name);
     if let Some((drift, own)) = newer.and_then(|drift| Some((drift, drift.retrained_accuracy?))) {
         let on = format!("{} statements that are new to both", drift.rows);
-        return Some(Compared { own: own.0, before: drift.accuracy.0, on });
+        // The accuracies are rounded: a thousandth is no difference.
+        return Some(Compared { own: own.0, before: drift.accuracy.0, noise: 0.0005, on });
     }
     Split::ALL.into_iter().find_map(|split| {
-        let (own, before) = (accuracy_by(model, split)?, accuracy_by(before, split)?);
-        Some(Compared { own, before, on: format!("the held-out statements of the {} split", split.word()) })
+        let ((own, own_rows), (before, rows_before)) = (accuracy_by(model, split)?, accuracy_by(before, split)?);
+        // Each was judged by statements of its own. Without leave to differ as much as two samples do, the luckiest accuracy
+        // ever seen would be asked of all that follow.
+        let variance = before * (1.0 - before);
+        let noise = 0.0005 + 2.0 * (variance / own_rows + variance / rows_before).sqrt();
+        Some(Compared { own, before, noise, on: format!("the held-out statements of the {} split", split.word()) })
     })
 }
 

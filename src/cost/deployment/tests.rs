@@ -148,3 +148,32 @@ fn names_are_short_and_tell_objects_apart() {
     assert_ne!(name(("shop", "a.b")), name(("shop", "a-b")));
     assert!(name(("shop", "a.b")).starts_with("cost-a-b-"));
 }
+
+#[test]
+fn what_selects_the_replicas_does_not_select_a_training() {
+    let selected = made(&Serving::default()).deployment.spec.unwrap().selector.match_labels.unwrap();
+    let trained = labels("training", (TRAINING_LABEL, "u1"));
+    assert!(selected.iter().any(|(name, value)| trained.get(name) != Some(value)), "{selected:?} {trained:?}");
+}
+
+#[test]
+fn a_count_is_kept_until_an_autoscaler_has_set_one() {
+    let serving = Serving { replicas: 5, autoscaling: Some(Autoscaling { max: 10 }), ..Serving::default() };
+    let live = |managers: &[&str]| -> Deployment {
+        let entry = |manager: &&str| json!({"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+        let entries: Vec<_> = managers.iter().map(entry).collect();
+        serde_json::from_value(json!({
+            "metadata": {"managedFields": entries},
+            "spec": {"replicas": 5, "selector": {}, "template": {}},
+        }))
+        .unwrap()
+    };
+    let kept = |live: Option<&Deployment>| {
+        let mut wanted = made(&serving).deployment;
+        keep_count(&mut wanted, live, "howdah");
+        wanted.spec.unwrap().replicas
+    };
+    assert_eq!(kept(None), None);
+    assert_eq!(kept(Some(&live(&["howdah"]))), Some(5));
+    assert_eq!(kept(Some(&live(&["kube-controller-manager"]))), None);
+}

@@ -48,9 +48,8 @@ impl FileLog {
         for path in paths {
             let told = |error: std::io::Error| LogError(format!("{} can't be read: {error}", path.display()));
             if std::fs::metadata(path).map_err(told)?.is_dir() {
-                let entries = std::fs::read_dir(path).map_err(told)?;
-                let mut inside: Vec<PathBuf> =
-                    entries.flatten().map(|entry| entry.path()).filter(|path| is_log(path)).collect();
+                let mut inside = inside(path).map_err(told)?;
+                inside.retain(|path| is_log(path));
                 if inside.is_empty() {
                     return Err(LogError(format!("there is no log in {}", path.display())));
                 }
@@ -104,6 +103,22 @@ impl FileLog {
         let name = path.to_string_lossy();
         Ok((self.format.unwrap_or_else(|| Format::detect(&name, begin)), Box::new(plain)))
     }
+}
+
+/// Everything that may be a log in a directory and in those below it. Links to directories are not followed.
+pub(super) fn inside(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if !is_log_name(&entry.file_name().to_string_lossy()) {
+                continue;
+            }
+            if entry.file_type()?.is_dir() { folders.push(entry.path()) } else { found.push(entry.path()) }
+        }
+    }
+    Ok(found)
 }
 
 fn is_log(path: &Path) -> bool {

@@ -143,8 +143,7 @@ fn within(root: &Path, path: &Path) -> Result<PathBuf, Trouble> {
     let root = real(root)?;
     let mut all = vec![path.to_owned()];
     if path.is_dir() {
-        let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, error))?;
-        all.extend(entries.flatten().map(|entry| entry.path()));
+        all.extend(super::inside(path).map_err(|error| unreadable(path, error))?);
     }
     for found in &all {
         if !real(found)?.starts_with(&root) {

@@ -14,10 +14,10 @@ const LONGEST_LINE: usize = 2 * LONGEST_STATEMENT;
 /// Reads lines. A column may be a path into nested objects (`statistics.cpuTime`).
 ///
 /// # Errors
-/// A column is in no row, or the bytes end early.
+/// The statement, a cost or the time is in no row, or the bytes end early.
 pub fn read(input: impl Read, columns: &Columns, into: &mut Collector<'_>) -> Result<(), LogError> {
     let mut lines = Lines::new(input);
-    let mut unseen: Vec<&str> = columns.all().collect();
+    let mut unseen: Vec<&str> = columns.required().collect();
     let mut first: Option<Value> = None;
     while let Some((row, line)) = lines.next(&into.file)? {
         let Ok(text) = std::str::from_utf8(line) else {

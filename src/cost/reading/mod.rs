@@ -75,6 +75,11 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// The columns that an object without a schema must have somewhere: writers leave out what does not apply to any row.
+    pub fn required(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.query).chain(&self.targets).chain(&self.time).map(String::as_str)
+    }
+
     /// Every column that is asked for.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         let plan = self.plan.iter().flat_map(|(cost, rows)| [cost, rows]);

@@ -110,6 +110,10 @@ impl Prepared {
                 }
                 (place, text.fingerprint.0)
             });
+            // A server that explains a sample of its statements has the plan of a later one.
+            if let Some(plan) = prepared.plans.get_mut(text as usize) {
+                *plan = plan.or(statement.plan);
+            }
             // One that was forgotten may come again.
             let kept = prepared.statements.entry(fingerprint);
             kept.or_insert_with(|| shown(&Text::read(&statement.query))).1 += 1;

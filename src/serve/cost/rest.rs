@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -56,7 +56,11 @@ pub fn routes(serving: Arc<Serving>) -> Router {
 async fn count(State(serving): State<Arc<Serving>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let begin = Instant::now();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if !serving.ready() {
+        // Whoever keeps connections opens the next one to another replica.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     // A path that is none of ours is nobody's label.
     serving.metrics.requested(route.as_deref().unwrap_or("none"), response.status().as_str(), begin.elapsed());
     response
