@@ -390,6 +390,13 @@ async fn answers_that_no_prometheus_gives_are_told_apart() {
             }),
         )
         .route(
+            "/limited/api/v1/query",
+            axum::routing::post(move || async move {
+                let body = r#"{"status":"error","errorType":"too_many_requests","error":"the limit of your tenant"}"#;
+                json(StatusCode::TOO_MANY_REQUESTS, body)
+            }),
+        )
+        .route(
             "/down/api/v1/query",
             axum::routing::post(move || async move { json(StatusCode::BAD_GATEWAY, "<html>") }),
         )
@@ -411,6 +418,9 @@ async fn answers_that_no_prometheus_gives_are_told_apart() {
     assert_eq!(calls.load(Ordering::Relaxed), 3);
     let down = ask("down", Credentials::Absent).await;
     assert!(matches!(down, Err(PrometheusError::Unreachable { .. })), "{down:?}");
+    let limited = ask("limited", Credentials::Absent).await.unwrap_err();
+    assert!(matches!(limited, PrometheusError::Unreachable { .. }), "{limited:?}");
+    assert!(limited.to_string().contains("the limit of your tenant"), "{limited}");
     let other = ask("other", Credentials::Absent).await;
     assert!(matches!(other, Err(PrometheusError::Unreadable { .. })), "{other:?}");
     server.abort();

@@ -31,6 +31,8 @@ pub struct Rows {
     pub doubled: BTreeSet<i64>,
     /// The last of those features, and its series.
     pub duplicate: Option<Duplicate>,
+    /// Usual time between two scrapes in milliseconds, where it can be told.
+    pub scraped_ms: Option<i64>,
 }
 
 /// A series: its labels, and times in milliseconds with values.
@@ -83,7 +85,7 @@ pub fn rows<'a>(
         second: shown(names[second]),
     });
     let times = (0..count as i64).map(|row| from + row * step).collect();
-    Rows { times, columns, not_finite, doubled, duplicate }
+    Rows { times, columns, not_finite, doubled, duplicate, scraped_ms: None }
 }
 
 impl Rows {

@@ -91,6 +91,9 @@ pub struct Data {
     pub history_ms: Option<i64>,
     /// Values that were NaN or infinite, and count as missing.
     pub not_finite: u64,
+    /// Usual time between two scrapes, where it can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scraped_ms: Option<i64>,
 }
 
 /// What the model says of the rows since the last look.

@@ -20,13 +20,7 @@ const MANY: usize = 20;
 /// between two rows. All in milliseconds. Of the rows that show a sample after which a gap comes, the first stands; so do
 /// all rows after a gap but the first, which is told apart from those before it by what happened in the gap, too.
 pub fn unscraped(rows: &[(i64, i64)], step: i64) -> BTreeSet<i64> {
-    let mut samples: Vec<(i64, Vec<i64>)> = Vec::new();
-    for (row, sample) in rows {
-        match samples.last_mut() {
-            Some((last, rows)) if last == sample => rows.push(*row),
-            _ => samples.push((*sample, vec![*row])),
-        }
-    }
+    let samples = samples(rows);
     let longest = longest(&samples, step);
     let mut none = BTreeSet::new();
     for (index, (sample, rows)) in samples.iter().enumerate() {
@@ -40,10 +34,35 @@ pub fn unscraped(rows: &[(i64, i64)], step: i64) -> BTreeSet<i64> {
     none
 }
 
+/// The samples, each with the rows that show it.
+fn samples(rows: &[(i64, i64)]) -> Vec<(i64, Vec<i64>)> {
+    let mut samples: Vec<(i64, Vec<i64>)> = Vec::new();
+    for (row, sample) in rows {
+        match samples.last_mut() {
+            Some((last, rows)) if last == sample => rows.push(*row),
+            _ => samples.push((*sample, vec![*row])),
+        }
+    }
+    samples
+}
+
+/// The usual time between two samples: the mean of the middle half of their distances, which neither a gap nor a sample
+/// that rows passed over changes. None of too few. All in milliseconds.
+pub fn usual(rows: &[(i64, i64)]) -> Option<i64> {
+    let mut distances = distances(&samples(rows));
+    distances.sort_unstable();
+    let middle = &distances[distances.len() / 4..distances.len() - distances.len() / 4];
+    (distances.len() >= FEWEST).then(|| middle.iter().sum::<i64>() / middle.len() as i64)
+}
+
+fn distances(samples: &[(i64, Vec<i64>)]) -> Vec<i64> {
+    samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect()
+}
+
 /// The longest distance of two samples that is no gap. Rows show each sample of scrapes that are no shorter apart than
 /// they are, and others at least once in two rows.
 fn longest(samples: &[(i64, Vec<i64>)], step: i64) -> i64 {
-    let mut distances: Vec<i64> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let mut distances = distances(samples);
     distances.sort_unstable();
     // Of several targets the newest sample comes at distances that are short and long in turns: the long ones are usual.
     let usual = match distances.len() {
@@ -105,6 +124,23 @@ mod tests {
         assert_eq!(none(&long, 0..=3000, 15), [every(15, 915..1201), vec![2700]].concat());
         // Not over yet, or only late.
         assert_eq!(none(&every(15, 0..901), 0..=990, 15), [0i64; 0]);
+    }
+
+    #[test]
+    fn the_usual_time_between_scrapes_is_told() {
+        let usual = |scrapes: &[i64], step: usize| {
+            let newest = |row: i64| scrapes.iter().filter(|at| **at <= row && row - **at <= 300).max();
+            let seen: Vec<(i64, i64)> =
+                (0..900).step_by(step).filter_map(|row| Some((row * 1000, newest(row)? * 1000))).collect();
+            usual(&seen)
+        };
+        for interval in [1, 10, 15, 30, 60] {
+            let told = usual(&every(interval, 3..900), 15).unwrap();
+            assert_eq!((told + 500) / 1000, interval.max(15) as i64, "every {interval} s");
+        }
+        let with_a_gap = [every(15, 0..400), every(15, 600..900)].concat();
+        assert_eq!(usual(&with_a_gap, 15), Some(15_000));
+        assert_eq!(usual(&[0, 300], 15), None);
     }
 
     #[test]

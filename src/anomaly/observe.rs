@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
+use super::answer::Rows;
 use super::crd::{AnomalyDetector, ModelStatus};
 use super::facts::{Data, Facts, Receiver, Refusal, SETTLE_MS, Scoring, Trouble, time};
 use super::features::{Watched, learnt_from, metrics, scrapes, watched};
@@ -28,6 +29,8 @@ use crate::world::prometheus::Prometheus;
 const LONGEST_PAUSE_MS: i64 = 3 * 3_600_000;
 /// An open incident is read again from its begin, but not further back than this.
 const LONGEST_REPLAY_MS: i64 = 3 * 86_400_000;
+/// Rows that are read in one look: a detector that has more to catch up with does so with several.
+const MOST_ROWS: i64 = 4000;
 
 impl Surroundings {
     /// The facts of a detector, read afresh: a cache that lags behind our own writes would train twice.
@@ -117,7 +120,7 @@ impl Surroundings {
         let watched = watched(&spec.features, &spec.prometheus.selector, step).map_err(invalid)?;
         let access = fetch::source(&self.client, &namespace, &spec.prometheus).await?;
         let prometheus = self.prometheus(&detector.uid().unwrap_or_default(), access)?;
-        let server_ms = prometheus.now().await.map_err(|error| fetch::trouble(&error))?;
+        let server_ms = fetch::clock(&prometheus, &spec.prometheus.url).await?;
         let model = detector.status.as_ref().and_then(|status| status.model.as_ref());
         let Some(model) = model else { return Ok((history(&prometheus, &watched, detector, server_ms).await?, None)) };
         if !learnt_from(model, detector, &watched, step) {
@@ -127,7 +130,7 @@ impl Surroundings {
             return Ok((history(&prometheus, &watched, detector, server_ms).await?, Some(Err(unusable))));
         }
         match self.score(detector, model, &prometheus, &watched, (now, server_ms)).await {
-            Ok((data, scoring)) => Ok((data, Some(Ok(scoring)))),
+            Ok((data, scoring)) => Ok((data, Some(scoring))),
             // The model is at fault, not the data.
             Err(trouble) if matches!(trouble.reason, Reason::ModelUnusable | Reason::ModelStoreUnavailable) => {
                 Ok((history(&prometheus, &watched, detector, server_ms).await?, Some(Err(trouble))))
@@ -136,7 +139,7 @@ impl Surroundings {
         }
     }
 
-    /// Reads the rows since the last look and has the model judge them.
+    /// Reads the rows since the last look and has the model judge them. What it says counts once it has caught up.
     async fn score(
         &self,
         detector: &AnomalyDetector,
@@ -144,7 +147,7 @@ impl Surroundings {
         prometheus: &Prometheus,
         watched: &[Watched],
         (now, server_ms): (i64, i64),
-    ) -> Result<(Data, Scoring), Trouble> {
+    ) -> Result<(Data, Result<Scoring, Trouble>), Trouble> {
         let uid = detector.uid().unwrap_or_default();
         let step_ms = duration::seconds(&detector.spec.step).max(1) * 1000;
         let newest = (server_ms - SETTLE_MS).div_euclid(step_ms) * step_ms;
@@ -156,7 +159,9 @@ impl Surroundings {
         };
         let near = |watching: &Watching| {
             watching.is(&model.name, &signatures, &metrics(watched))
-                && watching.last().is_some_and(|last| newest - last <= LONGEST_PAUSE_MS && newest >= last)
+                && watching
+                    .last()
+                    .is_some_and(|last| newest >= last && (watching.catches_up() || newest - last <= LONGEST_PAUSE_MS))
         };
         let (mut watching, from) = match kept.filter(near) {
             Some(watching) => {
@@ -184,15 +189,17 @@ impl Surroundings {
             }
         };
         let scrapes = scrapes(&detector.spec.features, &detector.spec.prometheus.selector);
-        let rows = fetch::rows(prometheus, watched, &scrapes, (from, newest), step_ms / 1000).await;
-        let rows = match rows.and_then(|rows| rows.single_now().map_err(fetch::ambiguous)) {
+        let to = newest.min(from + (MOST_ROWS - 1) * step_ms);
+        let rows = fetch::rows(prometheus, watched, &scrapes, (from, to), step_ms / 1000).await;
+        let single = |rows: Rows| if to < newest { Ok(rows) } else { rows.single_now().map_err(fetch::ambiguous) };
+        let rows = match rows.and_then(single) {
             Ok(rows) => rows,
             Err(trouble) => {
                 self.keep(&uid, watching, beside);
                 return Err(trouble);
             }
         };
-        let not_finite = rows.not_finite;
+        let (not_finite, scraped_ms) = (rows.not_finite, rows.scraped_ms);
         for change in beside.look(&self.client, detector, now).await {
             watching.note(change);
         }
@@ -201,7 +208,7 @@ impl Surroundings {
             (watching, judged)
         });
         let gone = |error: crate::learn::worker::WorkerGone| Trouble::new(Reason::StepFailed, error.to_string());
-        let (watching, (scoring, counted)) = judged.await.map_err(gone)?;
+        let (mut watching, (scoring, counted)) = judged.await.map_err(gone)?;
         let (namespace, name) = (detector.namespace().unwrap_or_default(), detector.name_any());
         self.metrics.anomaly.count(&namespace, &name, counted.scored, &counted.skipped);
         let found = watching.found();
@@ -209,7 +216,9 @@ impl Surroundings {
             let those = watched.iter().zip(&found).filter(move |(_, found)| **found == wanted);
             those.map(|(feature, _)| feature.name.clone()).collect()
         };
-        let data = Data { server_ms, found: named(true), missing: named(false), history_ms: None, not_finite };
+        let (found, missing) = (named(true), named(false));
+        let data = Data { server_ms, found, missing, history_ms: None, not_finite, scraped_ms };
+        let scoring = if to < newest { Err(watching.hold(scoring, newest)) } else { Ok(scoring) };
         self.keep(&uid, watching, beside);
         Ok((data, scoring))
     }
@@ -268,5 +277,9 @@ async fn history(
         those.map(|(_, feature)| feature.name.clone()).collect::<Vec<_>>()
     };
     let history_ms = rows.begin().map(|begin| newest - begin);
-    Ok(Data { server_ms, found: named(true), missing: named(false), history_ms, not_finite: rows.not_finite })
+    let (found, missing, not_finite) = (named(true), named(false), rows.not_finite);
+    let scrapes = scrapes(&detector.spec.features, &detector.spec.prometheus.selector);
+    let step = duration::seconds(&detector.spec.step).max(1);
+    let scraped_ms = fetch::scraped(prometheus, &scrapes, newest, step).await?;
+    Ok(Data { server_ms, found, missing, history_ms, not_finite, scraped_ms })
 }

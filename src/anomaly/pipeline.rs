@@ -57,7 +57,10 @@ pub struct Stream {
     pipeline: Pipeline,
     rates: Rates,
     window: Window,
+    /// The newest row that could be judged: rows without values leave the past where it is.
     last: Option<i64>,
+    /// The newest row of the window.
+    accepted: Option<i64>,
 }
 
 impl Pipeline {
@@ -76,12 +79,25 @@ impl Pipeline {
         self.kinds[self.used[used]]
     }
 
+    /// How far a used metric usually moves between the middle of a window that ended at `accepted` and `time`, compressed.
+    /// None for a past that is still recent. What an anomaly is measured against is kept for as long as it lasts, and
+    /// meanwhile a day goes by: what would have moved anyway must not keep it from ending.
+    fn moved(&self, used: usize, accepted: i64, time: i64) -> Option<f64> {
+        let span = self.window_rows() as i64 * self.step_ms;
+        if time - accepted <= span {
+            return None;
+        }
+        let season = self.season.as_ref()?;
+        Some(season.usual(used, time)? - season.usual(used, accepted - span / 2)?)
+    }
+
     /// Begins a group.
     pub fn stream(&self) -> Stream {
         Stream {
             rates: Rates::new(self.kinds.clone(), self.step_ms),
             window: Window::new(self.used.len(), self.window_rows()),
             last: None,
+            accepted: None,
             pipeline: self.clone(),
         }
     }
@@ -95,13 +111,19 @@ impl Stream {
         let all = self.rates.push(time, raw);
         let values: Vec<f64> = pipeline.used.iter().map(|index| all[*index]).collect();
         let levels: Vec<f64> = values.iter().enumerate().map(|(used, v)| compress(pipeline.kind(used), *v)).collect();
+        let missing = values.iter().filter(|value| value.is_nan()).count() as f64 / values.len().max(1) as f64;
         // After a pause of twice the window the past is no longer recent. Rows that are not taken in, since something is
         // wrong, are no pause: a long anomaly is measured against what was before it.
-        let pause = 2 * pipeline.window_rows() as i64 * pipeline.step_ms;
-        if self.last.replace(time).is_some_and(|last| time - last > pause) {
+        let span = pipeline.window_rows() as i64 * pipeline.step_ms;
+        if missing <= MOST_MISSING && self.last.replace(time).is_some_and(|last| time - last > 2 * span) {
             self.window.clear();
         }
-        let medians: Vec<Option<(f64, usize)>> = (0..levels.len()).map(|used| self.window.median(used)).collect();
+        let moved = |used: usize| pipeline.moved(used, self.accepted?, time);
+        let median = |used: usize| {
+            let (median, rows) = self.window.median(used)?;
+            Some((median + moved(used).unwrap_or(0.0), rows))
+        };
+        let medians: Vec<Option<(f64, usize)>> = (0..levels.len()).map(median).collect();
         let expected = medians.iter().map(|median| median.map_or(f64::NAN, |(median, _)| median)).collect();
         let recent = levels.iter().zip(&medians).map(|(level, median)| match median {
             _ if !pipeline.relative => *level,
@@ -114,12 +136,12 @@ impl Stream {
             let usual = |used: usize| season.usual(used, time).unwrap_or(f64::NAN);
             deviations.extend(levels.iter().enumerate().map(|(used, level)| level - usual(used)));
         }
-        let missing = values.iter().filter(|value| value.is_nan()).count() as f64 / values.len().max(1) as f64;
         (Row { values, levels, expected, deviations, missing, baseline_rows: self.window.rows() }, all)
     }
 
-    /// Takes a row's levels into the recent past.
-    pub fn accept(&mut self, levels: Vec<f64>) {
+    /// Takes the levels of the row at `time` into the recent past.
+    pub fn accept(&mut self, time: i64, levels: Vec<f64>) {
+        self.accepted = Some(time);
         self.window.push(levels);
     }
 
@@ -127,7 +149,7 @@ impl Stream {
     pub fn restart(&mut self) {
         self.rates.restart();
         self.window.clear();
-        self.last = None;
+        (self.last, self.accepted) = (None, None);
     }
 }
 

@@ -49,6 +49,8 @@ crate::reasons! {
         DuplicateSeries,
         /// Prometheus answered with something that can't be read.
         AnswerUnreadable,
+        /// Rows that came while nobody looked are read, a part with each look.
+        CatchingUp,
         /// The newest rows lack too many features to be scored.
         DataIncomplete,
         /// The Secret that the specification names, or one of its keys, is missing or can't be used.

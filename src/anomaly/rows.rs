@@ -96,7 +96,7 @@ impl Rows {
             if !pushed.is_complete() {
                 continue;
             }
-            stream.accept(pushed.levels.clone());
+            stream.accept(time, pushed.levels.clone());
             if !pipeline.relative || pushed.baseline_rows >= WARM_UP {
                 found.push((row, pushed));
             }

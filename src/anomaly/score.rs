@@ -159,7 +159,7 @@ impl Scorer {
         }
         if self.model.pipeline.relative && row.baseline_rows < WARM_UP {
             scored.skipped = Some(SkipReason::WarmUp);
-            self.stream.accept(row.levels);
+            self.stream.accept(time, row.levels);
             return scored;
         }
         let scaled = scale(&self.model, &row.deviations);
@@ -172,7 +172,7 @@ impl Scorer {
         self.mark_onsets(time, &scored.deviations);
         scored.contributions = self.contributions(&row, &parts, &scored.deviations);
         if score < 1.0 || time < self.learns_until {
-            self.stream.accept(row.levels);
+            self.stream.accept(time, row.levels);
         }
         scored
     }

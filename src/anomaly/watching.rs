@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::answer::Rows;
 use super::crd::AnomalyDetectorStatus;
-use super::facts::Scoring;
+use super::facts::{Scoring, Trouble, time};
 use super::incident::{ChangeEvent, Incident, Recorder};
 use super::matrix::Kind;
 use super::model::Model;
+use super::reason::Reason;
 use super::score::{Scored, Scorer, SkipReason};
 use super::signature::Signature;
 
@@ -35,6 +36,8 @@ pub struct Watching {
     last_values: Vec<i64>,
     newest: Option<Scored>,
     judged: Option<f64>,
+    /// While there are more rows to read: the incidents of those that were.
+    held: Option<Vec<Incident>>,
 }
 
 /// Rows of a batch, by what became of them.
@@ -55,7 +58,8 @@ impl Watching {
         let recorder = Recorder::new(model.alarm.clone(), scorer.names(), known);
         let last_values = vec![i64::MIN; model.metrics.len()];
         let model = name.to_owned();
-        Self { model, signatures, scorer, recorder, trusted_from, last: None, last_values, newest: None, judged: None }
+        let (last, newest, judged, held) = (None, None, None, None);
+        Self { model, signatures, scorer, recorder, trusted_from, last, last_values, newest, judged, held }
     }
 
     /// It is this model with these signatures, and knows rows of these metrics.
@@ -66,6 +70,19 @@ impl Watching {
     /// The newest row, in milliseconds since 1970.
     pub fn last(&self) -> Option<i64> {
         self.last
+    }
+
+    /// There were more rows than it read.
+    pub fn catches_up(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Keeps what it said of a part of the rows until it has read those up to `newest`, and says how far it is.
+    pub fn hold(&mut self, said: Scoring, newest: i64) -> Trouble {
+        self.held = Some(said.incidents);
+        let at = |ms: i64| time(ms).0;
+        let message = format!("rows are read again: those up to {} of {}", at(said.time), at(newest));
+        Trouble::new(Reason::CatchingUp, message)
     }
 
     /// The model.
@@ -81,7 +98,7 @@ impl Watching {
     /// Judges the next rows, whose columns are the model's metrics. Rows that are not later than the newest are passed
     /// over.
     pub fn push(&mut self, rows: &Rows) -> (Scoring, Counted) {
-        let (mut incidents, mut counted): (Vec<Incident>, _) = (Vec::new(), Counted::default());
+        let (mut incidents, mut counted) = (self.held.take().unwrap_or_default(), Counted::default());
         for (row, time) in rows.times.iter().enumerate() {
             if self.last.is_some_and(|last| *time <= last) {
                 continue;

@@ -19,6 +19,8 @@ use crate::kubernetes::job::{JobFacts, JobPhase, PodTroubleKind};
 /// Seconds after the first failure; they double with each up to the longest.
 const FIRST_RETRY: i64 = 300;
 const LONGEST_RETRY: i64 = 21_600;
+/// Seconds that a scheduled training is put off, at the most.
+const MOST_SPREAD: i64 = 3600;
 
 /// A training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +38,7 @@ pub struct TrainingStatus {
     pub state: TrainingState,
     /// When it came there.
     pub since: Time,
-    /// How far it is: `epoch 40/200, loss 0.031`.
+    /// How far it is: `epoch 40 of at most 400, loss 0.031`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     /// Why it failed, if it did, in a word.
@@ -208,9 +210,20 @@ impl Course<'_> {
             return Some(Time(Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)));
         };
         let after = last.map_or(trained_at.0, |last| last.due.0.max(trained_at.0));
-        let due = next_due(self.schedule?, after).ok()?;
+        let due = spread(self.schedule?, after, self.uid).ok()?;
         (due <= self.now.0).then_some(Time(due))
     }
+}
+
+/// The first time of a schedule after a time, put off by up to an hour, and at most a twenty-fourth of the time until the
+/// one after it: whoever shares a schedule, which has a default, would all train in the same minute. The uid says by how much.
+fn spread(schedule: &str, after: Timestamp, uid: &str) -> Result<Timestamp, String> {
+    let due = next_due(schedule, after)?;
+    let room = (next_due(schedule, due)?.as_second() - due.as_second()) / 24;
+    let digest = Sha256::digest(uid.as_bytes());
+    let share = i64::from(u16::from_be_bytes([digest[0], digest[1]]));
+    let put_off = room.min(MOST_SPREAD) * share / i64::from(u16::MAX);
+    Ok(Timestamp::from_second(due.as_second() + put_off).unwrap_or(due))
 }
 
 fn retry_after(attempt: i32) -> i64 {
@@ -251,4 +264,28 @@ pub fn next_due(schedule: &str, after: Timestamp) -> Result<Timestamp, String> {
     };
     let crontab = parse_crontab_with(schedule, options).map_err(wrong)?;
     Ok(crontab.find_next(MakeTimestamp(after)).map_err(wrong)?.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_share_a_schedule_do_not_train_at_once() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let due = |schedule: &str, after: &str, uid: &str| spread(schedule, at(after), uid).unwrap().as_second();
+        let three = at("2026-03-02T03:00:00Z").as_second();
+        let mut put_off: Vec<i64> =
+            (0..50).map(|uid| due("0 3 * * *", "2026-03-02T00:00:00Z", &format!("uid-{uid}")) - three).collect();
+        assert!(put_off.iter().all(|seconds| (0..=3600).contains(seconds)), "{put_off:?}");
+        put_off.sort_unstable();
+        put_off.dedup();
+        assert!(put_off.len() > 40, "{put_off:?}");
+        // Each at the same time every day, once a day.
+        let first = due("0 3 * * *", "2026-03-02T00:00:00Z", "a");
+        let after = Timestamp::from_second(first).unwrap().to_string();
+        assert_eq!(due("0 3 * * *", &after, "a"), first + 86_400);
+        // What is due often is put off by little.
+        assert!(due("* * * * *", "2026-03-02T00:00:00Z", "b") - at("2026-03-02T00:01:00Z").as_second() <= 2);
+    }
 }

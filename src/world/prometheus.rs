@@ -162,14 +162,17 @@ impl Prometheus {
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(PrometheusError::Unauthorized { url: self.url.clone(), status: status.as_u16() });
         }
+        // Servers that speak the same API have words of their own for what passes by itself.
+        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         let body = response.bytes().await.map_err(|error| self.unreachable(chain(&error)))?;
         match serde_json::from_slice::<Answer>(&body) {
             Ok(Answer { data: Some(result), .. }) => Ok(result.into_inner().0),
             Ok(Answer { error: Some(message), kind, .. }) => match kind.as_deref() {
                 Some("timeout" | "canceled" | "unavailable" | "internal") => Err(self.unreachable(message)),
+                _ if passes => Err(self.unreachable(format!("it answered {status}: {message}"))),
                 _ => Err(PrometheusError::Rejected { message }),
             },
-            _ if status.is_server_error() => Err(self.unreachable(format!("it answered {status}"))),
+            _ if passes => Err(self.unreachable(format!("it answered {status}"))),
             Ok(_) => Err(self.unreadable("neither data nor an error".into())),
             Err(error) => Err(self.unreadable(format!("{status}, {error}"))),
         }

@@ -130,7 +130,7 @@ pub struct ModelStatus {
     pub loss: Decimal,
     /// Score of a row at which the normalised score is 1.
     pub threshold: Decimal,
-    /// How the threshold was found: `PeaksOverThreshold` or `Quantile`, with the rows in the tail.
+    /// How the threshold was found: `PeaksOverThreshold` or `EmpiricalQuantile`, with the rows in the tail.
     pub threshold_method: String,
     /// What it would have alarmed on.
     pub backtest: Backtest,
@@ -174,6 +174,9 @@ pub struct IncidentStatus {
     /// When it ended; absent while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+    /// When it last went on, shortly after it had seemed to be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened: Option<Time>,
     /// The highest score.
     pub peak: Decimal,
     /// What happened, in the words of the Event.

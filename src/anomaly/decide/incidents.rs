@@ -19,8 +19,9 @@ const INCIDENTS: usize = 10;
 const PAST_INCIDENTS: usize = 128;
 /// Signatures that it keeps; the oldest go.
 const SIGNATURES: usize = 16;
-/// Changes of an incident that are kept for its label: the strongest.
-const CHANGES: usize = 16;
+/// Changes of an incident that are kept for its label: the strongest. What is left out of a signature makes the same fault
+/// look less alike.
+const CHANGES: usize = 64;
 /// Coincidences that are kept of an incident.
 const COINCIDENCES: usize = 5;
 
@@ -102,8 +103,11 @@ fn refresh(known: &mut IncidentStatus, incident: &Incident, now: i64) {
         || known.coincidences.len() < new.coincidences.len()
         || known.contributors.len() < new.contributors.len();
     if told {
-        let IncidentStatus { id, since, raised, label, .. } = known.clone();
-        *known = IncidentStatus { id, since, raised, label, ..new };
+        let IncidentStatus { id, since, raised, label, mut reopened, until, .. } = known.clone();
+        if until.is_some() && new.until.is_none() {
+            reopened = Some(time(now));
+        }
+        *known = IncidentStatus { id, since, raised, label, reopened, ..new };
     }
 }
 
@@ -116,6 +120,7 @@ fn shown(incident: &Incident, now: i64) -> IncidentStatus {
         // One that was found when it was over was raised before its end.
         raised: time(incident.until.map_or(now, |until| until.min(now))),
         until: incident.until.map(time),
+        reopened: None,
         peak: Decimal::rounded(incident.peak),
         message: sentence::incident(incident, now),
         contributors: incident.contributors.iter().map(contribution).collect(),

@@ -92,10 +92,10 @@ pub fn decide(facts: &Facts) -> Decision {
     if facts.detector.spec.suspend {
         return suspend(facts);
     }
-    if let Err(message) = check(facts) {
-        return Decision { status: facts.status(), ..resting(Reason::InvalidSpecification, &message, IDLE) };
+    match check(facts) {
+        Err(message) => invalid(facts, &message),
+        Ok(()) => watch(facts),
     }
-    watch(facts)
 }
 
 /// What the schema can't check.
@@ -162,6 +162,27 @@ fn suspend(facts: &Facts) -> Decision {
     Decision { steps, status, standing, ..resting(Reason::Suspended, Reason::Suspended.sentence(), next) }
 }
 
+/// What was specified can't be done: nothing is looked at until it is corrected, and nothing is known meanwhile.
+fn invalid(facts: &Facts, message: &str) -> Decision {
+    let reason = Reason::InvalidSpecification;
+    let mut status = facts.status();
+    let open = incidents::open(&status);
+    let anomalous = match open {
+        Some(open) => stands("Anomalous", true, Reason::AnomalyDetected, &open.message),
+        None => stands("Anomalous", false, reason, message),
+    };
+    status.state = Some(if open.is_some() { State::Anomalous } else { State::Blind });
+    status.score = None;
+    let trained = training::standing(facts, &status);
+    let standing = vec![
+        stands("DataAvailable", false, reason, message),
+        trained,
+        stands("Scoring", false, reason, message),
+        anomalous,
+    ];
+    Decision { standing, status, ..resting(reason, message, IDLE) }
+}
+
 /// The course of a detector: data, a model, scores, incidents, receivers.
 fn watch(facts: &Facts) -> Decision {
     let mut status = facts.status();
@@ -197,9 +218,19 @@ fn next_look(facts: &Facts, status: &AnomalyDetectorStatus) -> Duration {
     if status.model.is_none() {
         return if training::running(status).is_some() { Duration::from_secs(3) } else { HISTORY };
     }
+    if matches!(&facts.scoring, Some(Err(trouble)) if trouble.reason == Reason::CatchingUp) {
+        return SOON;
+    }
     let step = facts.step_ms();
     let into = (data.server_ms - SETTLE_MS).rem_euclid(step);
-    Duration::from_millis(u64::try_from(step - into + 50).unwrap_or(1000))
+    let row = Duration::from_millis(u64::try_from(step - into + 50).unwrap_or(1000));
+    match &facts.scoring {
+        // Without a model that can be used each look asks for the whole history.
+        Some(Err(_)) => row.max(if training::running(status).is_some() { PATIENT } else { HISTORY }),
+        // An alert that is not repeated ends by itself, however far rows are apart.
+        _ if notices::is_repeated(status) => row.min(notices::AGAIN),
+        _ => row,
+    }
 }
 
 fn features_of(facts: &Facts) -> Option<FeatureStatus> {
@@ -235,6 +266,9 @@ fn data(facts: &Facts) -> Standing<Reason> {
     if data.not_finite > 0 {
         message += "; values that are NaN or infinite count as missing";
     }
+    if let Some(sparse) = sparse(facts) {
+        message += &format!("; {sparse}");
+    }
     let skew = data.server_ms - facts.now_ms();
     if skew.abs() > SKEW_MS {
         let way = if skew > 0 { "ahead of" } else { "behind" };
@@ -243,6 +277,17 @@ fn data(facts: &Facts) -> Standing<Reason> {
         message += &format!("; its clock is {minutes} min {way} the operator's, and rows go by its own");
     }
     stands("DataAvailable", true, Reason::DataAvailable, message)
+}
+
+/// Rows are much closer together than scrapes.
+fn sparse(facts: &Facts) -> Option<String> {
+    let (scraped, step) = (facts.seen()?.scraped_ms?, facts.step_ms());
+    let seconds = (scraped + 500) / 1000;
+    let wrong = "counters would stand still in some rows and leap in others";
+    (scraped * 2 >= step * 3).then(|| {
+        let step = duration::words(step / 1000);
+        format!("Prometheus scrapes every {seconds} s, and step is {step}: {wrong}; set step to {seconds}s")
+    })
 }
 
 fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {

@@ -1,6 +1,8 @@
 //! Who is to be told what: each receiver hears of an incident's begin and of its end, once each, and an Alertmanager
 //! again and again in between, as its API wants it.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,6 +14,8 @@ use super::Step;
 
 /// An Alertmanager is told again after this, in milliseconds.
 const AGAIN_MS: i64 = 60_000;
+/// The same.
+pub(super) const AGAIN: Duration = Duration::from_millis(AGAIN_MS as u64);
 /// An alert that is not repeated ends by itself after this, in milliseconds.
 const EXPIRES_MS: i64 = 300_000;
 /// A receiver that took nothing is left alone for this long, in milliseconds; it doubles each time up to the longest.
@@ -36,6 +40,14 @@ pub struct Notice {
 /// How long a receiver is left alone that took nothing so many times, in milliseconds.
 pub fn retry_after(times: u32) -> i64 {
     (FIRST_RETRY_MS << times.clamp(1, 16).saturating_sub(1)).min(LONGEST_RETRY_MS)
+}
+
+/// Whether somebody is told again and again of an incident that is open.
+pub(super) fn is_repeated(status: &AnomalyDetectorStatus) -> bool {
+    let fires = |delivery: &Delivery| {
+        delivery.state == DeliveryState::Firing && delivery.receiver == Receiver::Alertmanager.word()
+    };
+    status.deliveries.iter().any(fires)
 }
 
 /// What is to be told.

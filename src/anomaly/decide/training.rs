@@ -128,6 +128,9 @@ fn too_early(facts: &Facts, model: Option<&ModelStatus>) -> Option<Trouble> {
         Err(trouble) => return Some(trouble.clone()),
         Ok(data) => data,
     };
+    if let Some(sparse) = super::sparse(facts).filter(|_| model.is_none()) {
+        return Some(Trouble::new(Reason::InvalidSpecification, sparse));
+    }
     let needed = facts.detector.spec.training.min_history_seconds();
     match data.history_ms {
         Some(history) if history / 1000 < needed => {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::time::timeout;
 
 use crate::anomaly::answer::{self, Duplicate, Rows};
 use crate::anomaly::crd::{PrometheusSource, Receiver, SecretReference};
@@ -19,6 +20,9 @@ use crate::world::prometheus::{Prometheus, PrometheusError, Series};
 
 /// How long an answer is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Its clock is the least that it can be asked for: one that does not tell it within this time is left alone until the
+/// next look, so that detectors of other servers do not wait for it.
+const CLOCK_WITHIN: Duration = Duration::from_secs(5);
 /// Rows of a coarse look at a long time.
 const COARSE_ROWS: i64 = 300;
 
@@ -102,6 +106,18 @@ pub fn open(access: &Access) -> Result<Prometheus, Trouble> {
     Prometheus::new(access, ANSWER_WITHIN).map_err(|error| trouble(&error))
 }
 
+/// Its time, in milliseconds since 1970.
+///
+/// # Errors
+/// `PrometheusUnreachable` when it does not tell it soon, or why there is no answer.
+pub async fn clock(prometheus: &Prometheus, url: &str) -> Result<i64, Trouble> {
+    let Ok(answer) = timeout(CLOCK_WITHIN, prometheus.now()).await else {
+        let message = format!("Prometheus at {url} does not tell its time within {} s", CLOCK_WITHIN.as_secs());
+        return Err(Trouble::new(Reason::PrometheusUnreachable, message));
+    };
+    answer.map_err(|error| trouble(&error))
+}
+
 /// The rows of the features from `from` to `to`, both included, in milliseconds; `step` in seconds. Where `scrapes` tell
 /// that nobody scraped, they have no values.
 ///
@@ -114,16 +130,37 @@ pub async fn rows(
     range: (i64, i64),
     step: i64,
 ) -> Result<Rows, Trouble> {
-    let rows = answered(prometheus, watched, range, step).await?;
+    let mut rows = answered(prometheus, watched, range, step).await?;
+    let from = range.0 - (gap::BEFORE_MS / (step * 1000) + 1) * step * 1000;
+    let newest = sampled(prometheus, scrapes, (from, range.1), step).await?;
+    rows.scraped_ms = gap::usual(&newest);
+    Ok(rows.without(&gap::unscraped(&newest, step * 1000)))
+}
+
+/// Usual time between two scrapes before a row, in milliseconds; none where it can't be told.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn scraped(prometheus: &Prometheus, scrapes: &[Watched], at: i64, step: i64) -> Result<Option<i64>, Trouble> {
+    let at = at.div_euclid(step * 1000) * step * 1000;
+    let from = at - gap::BEFORE_MS / (step * 1000) * step * 1000;
+    Ok(gap::usual(&sampled(prometheus, scrapes, (from, at), step).await?))
+}
+
+/// Each row's time with that of the newest sample in it, in milliseconds; nothing of a server that can't tell.
+async fn sampled(
+    prometheus: &Prometheus,
+    scrapes: &[Watched],
+    range: (i64, i64),
+    step: i64,
+) -> Result<Vec<(i64, i64)>, Trouble> {
     if scrapes.is_empty() {
-        return Ok(rows);
+        return Ok(Vec::new());
     }
-    let step_ms = step * 1000;
-    let from = range.0 - (gap::BEFORE_MS / step_ms + 1) * step_ms;
-    let series = match prometheus.range(&together(scrapes), (from, range.1), step, scrapes.len()).await {
+    let series = match prometheus.range(&together(scrapes), range, step, scrapes.len()).await {
         Ok(series) => series,
         // What speaks PromQL without timestamp() knows no better.
-        Err(PrometheusError::Rejected { .. }) => return Ok(rows),
+        Err(PrometheusError::Rejected { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(trouble(&error)),
     };
     let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
@@ -131,8 +168,7 @@ pub async fn rows(
         let sample = (seconds * 1000.0).round() as i64;
         newest.entry(*row).and_modify(|newest| *newest = sample.max(*newest)).or_insert(sample);
     }
-    let newest: Vec<(i64, i64)> = newest.into_iter().collect();
-    Ok(rows.without(&gap::unscraped(&newest, step_ms)))
+    Ok(newest.into_iter().collect())
 }
 
 async fn answered(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {

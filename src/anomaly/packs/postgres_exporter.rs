@@ -45,7 +45,12 @@ pub(super) const FEATURES: &[Shipped] = &[
     gauge(
         "sessions_waiting_for_lock",
         Join::Sum,
-        &[r#"pg_stat_activity_count{wait_event_type="Lock",SELECTOR}"#, "pg_locks_waiting_count{SELECTOR}"],
+        // An exporter that counts by what is waited for has no such series while nobody waits.
+        &[
+            r#"pg_stat_activity_count{wait_event_type="Lock",SELECTOR}"#,
+            "pg_locks_waiting_count{SELECTOR}",
+            r#"0 * pg_stat_activity_count{wait_event_type!="",SELECTOR}"#,
+        ],
     ),
     gauge("longest_transaction", Join::Max, &[r#"pg_stat_activity_max_tx_duration{state!~"idle|disabled",SELECTOR}"#]),
     gauge("locks_access_exclusive", Join::Sum, &[r#"pg_locks_count{mode="accessexclusivelock",SELECTOR}"#]),

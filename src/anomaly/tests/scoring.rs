@@ -110,6 +110,23 @@ fn missing_data_raises_nothing_and_clears_nothing() {
 }
 
 #[test]
+fn after_hours_without_values_the_past_is_learnt_anew() {
+    let (model, mut database) = trained();
+    let mut scorer = Scorer::new(model);
+    for (time, row) in database.rows(100, Fault::None) {
+        scorer.push(time, &row);
+    }
+    // An exporter is down for four hours, while Prometheus goes on.
+    for (time, row) in database.rows(960, Fault::None) {
+        scorer.push(time, &vec![f64::NAN; row.len()]);
+    }
+    let after = database.rows(20, Fault::Waiting);
+    let said: Vec<Scored> = after.iter().map(|(time, row)| scorer.push(*time, row)).collect();
+    assert!(said[1..4].iter().all(|scored| scored.skipped == Some(SkipReason::WarmUp)), "{said:?}");
+    assert!(said.iter().all(|scored| scored.score.is_none_or(|score| score < 1.0)), "{said:?}");
+}
+
+#[test]
 fn a_clock_that_goes_backwards_is_passed_over() {
     let (model, mut database) = trained();
     let mut scorer = Scorer::new(model);

@@ -72,6 +72,20 @@ fn a_pause_and_a_restart_find_what_a_steady_look_finds() {
 }
 
 #[test]
+fn what_is_read_in_parts_is_told_at_the_end() {
+    let (model, rows) = rows();
+    let whole = watching(&model, 0).push(&batch(&rows)).0;
+    let mut parted = watching(&model, 0);
+    let (first, second) = rows.split_at(640);
+    let (said, _) = parted.push(&batch(first));
+    assert!(!said.incidents.is_empty() && !parted.catches_up());
+    let told = parted.hold(said, rows.last().unwrap().0);
+    assert!(parted.catches_up() && told.message.contains("rows are read again"), "{told:?}");
+    assert_eq!(parted.push(&batch(second)).0, whole);
+    assert!(!parted.catches_up());
+}
+
+#[test]
 fn rows_that_come_again_are_neither_judged_nor_counted() {
     let (model, rows) = rows();
     let mut watching = watching(&model, 0);

@@ -131,12 +131,13 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let matrix = matrix(rows, &features, step * 1000)?;
 
     let options = options(spec, exclude);
-    let epochs = options.autoencoder.epochs;
+    // The second fit goes on counting.
+    let epochs = 2 * options.autoencoder.epochs;
     let worker = Worker::spawn("training").map_err(|error| broken(error.into()))?;
     let computed = worker.run(move || {
         train(&matrix, &options, &mut |epoch, loss| {
             // Nobody may be left to hear it: that is no reason to stop.
-            let _ = sender.send(format!("epoch {epoch}/{epochs}, loss {loss:.4}"));
+            let _ = sender.send(format!("epoch {epoch} of at most {epochs}, loss {loss:.4}"));
         })
     });
     let (model, summary) = computed.await.map_err(|gone| broken(gone.into()))?.map_err(|error| untrained(&error))?;

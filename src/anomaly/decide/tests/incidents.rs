@@ -6,6 +6,25 @@ use crate::anomaly::crd::DeliveryState;
 use crate::anomaly::facts::Refusal;
 use crate::anomaly::incident::ChangeEvent;
 
+/// An alert ends by itself unless it is repeated, and a detector without a model does not ask for its history all the time.
+#[test]
+fn looks_are_as_often_as_an_alert_wants_and_as_seldom_as_a_missing_model_allows() {
+    let mut detector = alerting();
+    detector["step"] = json!("10m");
+    let mut facts = healthy(detector);
+    facts.data.as_mut().unwrap().server_ms += 10_000;
+    let quiet = decide(&facts).next;
+    assert!(quiet.as_secs() > 60, "{quiet:?}");
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    look(&mut facts);
+    assert!(decide(&facts).next.as_secs() <= 60);
+    let mut facts = healthy(json!({"step": "1s"}));
+    for (reason, least) in [(Reason::ModelStoreUnavailable, 60), (Reason::CatchingUp, 1)] {
+        facts.scoring = Some(Err(Trouble::new(reason, "")));
+        assert_eq!(decide(&facts).next.as_secs(), least, "{reason:?}");
+    }
+}
+
 fn alerting() -> Value {
     json!({"mode": "Alert", "notify": {"webhook": {"url": "http://hook"}, "alertmanager": {"url": "http://am:9093"}}})
 }
@@ -60,6 +79,23 @@ fn an_incident_is_told_once_when_it_begins_and_once_when_it_ends() {
     assert_eq!((condition(&facts, "Anomalous").as_str(), facts.status().since), ("False Normal", None));
     let (_, report) = look(&mut facts);
     assert!(report.events.is_empty());
+}
+
+#[test]
+fn when_an_incident_went_on_is_known() {
+    let mut facts = healthy(json!({}));
+    for (ago, until) in [(0, None), (60, Some(NOON + 60_000)), (60, None)] {
+        pass(&mut facts, ago * 1000);
+        let seen = incident(NOON, 4.2);
+        sees(&mut facts, vec![until.map_or(seen.clone(), |until| ended(seen, until))]);
+        look(&mut facts);
+    }
+    let known = &facts.status().incidents[0];
+    let went_on = facts.scored().unwrap().time;
+    assert_eq!(
+        (known.since.clone(), known.until.clone(), known.reopened.clone()),
+        (time(NOON), None, Some(time(went_on)))
+    );
 }
 
 #[test]

@@ -90,7 +90,12 @@ fn nothing_is_called_normal_and_no_score_stays_while_nothing_is_scored() {
         let Some(Ok(scoring)) = &mut facts.scoring else { panic!("nothing scores") };
         scoring.skipped = Some("WarmUp".into());
     };
-    for (spoil, told) in [(unseen, "False PrometheusUnreachable"), (skipped, "False DataIncomplete")] {
+    let wrong: Spoil = |facts| facts.detector.spec.training.schedule = Some("0 25 * * *".into());
+    for (spoil, told) in [
+        (unseen, "False PrometheusUnreachable"),
+        (skipped, "False DataIncomplete"),
+        (wrong, "False InvalidSpecification"),
+    ] {
         let mut facts = healthy(json!({}));
         assert_eq!((condition(&facts, "Anomalous").as_str(), facts.status().score.is_some()), ("False Normal", true));
         spoil(&mut facts);
@@ -98,6 +103,26 @@ fn nothing_is_called_normal_and_no_score_stays_while_nothing_is_scored() {
         assert_eq!((condition(&facts, "Anomalous").as_str(), facts.status().score), (told, None));
         assert_eq!(facts.status().state, Some(State::Blind));
     }
+}
+
+#[test]
+fn rows_are_no_closer_together_than_scrapes() {
+    let mut facts = untrained(json!({"step": "15s"}));
+    facts.data.as_mut().unwrap().scraped_ms = Some(30_000);
+    look(&mut facts);
+    assert_eq!(condition(&facts, "Ready"), "False InvalidSpecification");
+    let told = message(&facts, "Ready");
+    assert!(told.contains("scrapes every 30 s") && told.contains("set step to 30s"), "{told}");
+    assert_eq!(facts.status().training, None);
+    // A model that is at work goes on, and it is told.
+    let mut facts = healthy(json!({"step": "15s"}));
+    facts.data.as_mut().unwrap().scraped_ms = Some(60_000);
+    look(&mut facts);
+    assert_eq!(condition(&facts, "Ready"), "True Scoring");
+    assert!(message(&facts, "DataAvailable").contains("set step to 60s"));
+    facts.data.as_mut().unwrap().scraped_ms = Some(15_400);
+    look(&mut facts);
+    assert!(!message(&facts, "DataAvailable").contains("set step"));
 }
 
 #[test]

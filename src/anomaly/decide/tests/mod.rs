@@ -51,6 +51,7 @@ fn untrained(spec: Value) -> Facts {
             missing: vec!["seq_scan".into()],
             history_ms: Some(48 * 3_600_000),
             not_finite: 0,
+            scraped_ms: None,
         }),
         scoring: None,
         job: None,
