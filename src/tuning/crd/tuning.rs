@@ -30,10 +30,6 @@ use super::{Budget, KnobSelection, OptimizerSpec, PostgresTuningStatus, Safety, 
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "!has(self.workload.pgbench.rate) || (has(self.objective) && has(self.objective.metric) && self.objective.metric == 'Latency')",
-    "message": "at a given workload.pgbench.rate throughput says nothing: set objective.metric to Latency, or leave the rate out"
-}]))]
 pub struct PostgresTuningSpec {
     /// The PostgresInstance to tune, in the same namespace.
     #[schemars(extend("x-kubernetes-validations" = [{

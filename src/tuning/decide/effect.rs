@@ -167,15 +167,17 @@ pub(super) fn bring(facts: &Facts, target: &Target) -> Effect {
 
 /// Knobs that others have set or reset by `ALTER SYSTEM` since the session left something in effect: they stay as they are.
 fn theirs(facts: &Facts, target: &Target, way: &ConfigurationWay<'_>) -> BTreeSet<String> {
-    let (ConfigurationWay::AlterSystem { stored }, Some(ours)) = (way, facts.replaceable()) else {
+    let (ConfigurationWay::AlterSystem { stored }, Some((session, ours))) = (way, facts.replaceable()) else {
         return BTreeSet::new();
     };
     let wanted = target.wanted();
-    let theirs = target.expected.keys().filter(|knob| {
-        let now = stored.get(*knob);
-        now != ours.get(*knob) && now != wanted.get(*knob)
-    });
-    theirs.cloned().collect()
+    let is_ours = |knob: &String| {
+        let now = stored.get(knob);
+        ours.iter().chain([&wanted]).any(|values| values.get(knob) == now)
+    };
+    // What sessions before this one had left of other knobs is not told apart.
+    let knobs = target.expected.keys().filter(|knob| session.baseline_parameters.contains_key(*knob));
+    knobs.filter(|knob| !is_ours(knob)).cloned().collect()
 }
 
 /// What `ALTER SYSTEM` must still set and reset, if anything.

@@ -1,6 +1,6 @@
 //! What a tuning's facts say of the server, its configuration and its workload.
 
-use super::Facts;
+use super::{BASELINE, Facts};
 use crate::instance;
 use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
@@ -174,10 +174,12 @@ impl Facts {
         stored
     }
 
-    /// What a session that goes back on what it had left may replace of what `ALTER SYSTEM` holds.
-    pub fn replaceable(&self) -> Option<Parameters> {
-        let session = self.session()?;
-        Some(self.stored_by(session, session.left.as_deref()?))
+    /// A session that goes back on what it had left, and what it may replace of what `ALTER SYSTEM` holds: what it found, and
+    /// its recommendation, one of which it was and the other of which may be half written.
+    pub fn replaceable(&self) -> Option<(&SessionRecord, [Parameters; 2])> {
+        let session = self.session().filter(|session| session.left.is_some())?;
+        let applied = self.recommendation().map_or(BASELINE, |recommendation| &recommendation.hash);
+        Some((session, [BASELINE, applied].map(|left| self.stored_by(session, left))))
     }
 
     /// The configuration is not what the ended session left.

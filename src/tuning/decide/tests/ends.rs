@@ -155,6 +155,57 @@ fn deletion_takes_back_what_a_session_before_applied() {
 }
 
 #[test]
+fn an_approval_that_is_taken_back_half_way_leaves_nothing() {
+    type Change = fn(&mut Model);
+    let suspended: Change = |model| model.tuning.spec.suspend = true;
+    let withdrawn: Change = |model| model.tuning.metadata.annotations = None;
+    let deleted: Change = |model| model.tuning.metadata.deletion_timestamp = Some(model.now());
+    // The next session may find the very same, which would be approved, too.
+    let anew: Change = |model| {
+        model.tuning.spec.optimizer.seed += 1;
+        model.tuning.metadata.annotations = None;
+    };
+    for way in [Way::Key, Way::AlterSystem] {
+        for (number, change) in [suspended, withdrawn, deleted, anew].into_iter().enumerate() {
+            let mut model = tuning(4, "RequireApproval", "Always", way);
+            let before = Configuration::of(&model);
+            run(&mut model, &[]);
+            let (recommendation, _) = recommended(&model);
+            approve(&mut model, &recommendation.hash);
+            let written = |model: &Model| (&model.key, &model.server.auto) != (&before.key, &before.auto);
+            for _ in 0..50 {
+                if written(&model) {
+                    break;
+                }
+                model.look(None);
+            }
+            assert!(written(&model) && model.status().session.unwrap().settled.is_none());
+            change(&mut model);
+            run(&mut model, &[]);
+            assert_eq!(Configuration::of(&model), before, "{way:?} {number}");
+        }
+    }
+}
+
+#[test]
+fn a_deletion_takes_back_knobs_of_which_only_the_first_session_knew() {
+    for way in [Way::Key, Way::AlterSystem] {
+        let mut model = tuning(4, "Apply", "Never", way);
+        let before = Configuration::of(&model);
+        run(&mut model, &[]);
+        let (recommendation, _) = recommended(&model);
+        model.gain = 0.0;
+        model.tuning.spec.knobs.exclude = vec![recommendation.parameters[0].name.clone()];
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Ready"), "True NoSignificantGain", "{way:?}");
+        model.tuning.metadata.deletion_timestamp = Some(model.now());
+        run(&mut model, &[]);
+        assert!(model.gone);
+        assert_eq!(Configuration::of(&model), before, "{way:?}");
+    }
+}
+
+#[test]
 fn an_approval_after_others_changed_the_configuration_changes_nothing() {
     for way in [Way::Key, Way::AlterSystem] {
         let mut model = tuning(4, "RequireApproval", "Never", way);
