@@ -139,9 +139,15 @@ impl Stream {
         (Row { values, levels, expected, deviations, missing, baseline_rows: self.window.rows() }, all)
     }
 
-    /// Takes the levels of the row at `time` into the recent past.
+    /// Takes the levels of the row at `time` into the recent past, which it brings to where it would be by now.
     pub fn accept(&mut self, time: i64, levels: Vec<f64>) {
-        self.accepted = Some(time);
+        if let Some(accepted) = self.accepted.replace(time) {
+            let moved = |used: usize| self.pipeline.moved(used, accepted, time);
+            let by: Vec<Option<f64>> = (0..levels.len()).map(moved).collect();
+            if by.iter().any(Option::is_some) {
+                self.window.shift(&by.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>());
+            }
+        }
         self.window.push(levels);
     }
 

@@ -42,6 +42,16 @@ impl Window {
         }
     }
 
+    /// Moves each column by so much.
+    pub fn shift(&mut self, by: &[f64]) {
+        for row in &mut self.rows {
+            row.iter_mut().zip(by).for_each(|(value, by)| *value += by);
+        }
+        for (values, by) in self.sorted.iter_mut().zip(by) {
+            values.iter_mut().for_each(|value| *value += by);
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.rows.clear();

@@ -90,7 +90,11 @@ fn judge(facts: &Facts, status: &mut AnomalyDetectorStatus, model: &TrainedModel
     let budget = facts.detector.spec.detection.false_alarms_per_week.0;
     // The held-out days are few: of a budget of two a week, one alarm in three days is not yet too many.
     let allowed = (budget * model.backtest.days.0 / WEEK_DAYS).ceil().max(1.0);
-    let before = status.model.as_ref().filter(|before| before.spec_hash == training.spec_hash && !unusable(facts));
+    // Less than a day says nothing of the other hours: what happens every night would be news to it night after night.
+    let before = status
+        .model
+        .as_ref()
+        .filter(|before| before.spec_hash == training.spec_hash && !unusable(facts) && model.backtest.days.0 >= 1.0);
     if before.is_some() && f64::from(model.backtest.alarms) > allowed {
         let message = format!("{}; the budget allows {allowed:.0}", model.backtest.message);
         let mut rejected = ended(facts, status, TrainingState::Rejected, &message);
@@ -128,7 +132,8 @@ fn too_early(facts: &Facts, model: Option<&ModelStatus>) -> Option<Trouble> {
         Err(trouble) => return Some(trouble.clone()),
         Ok(data) => data,
     };
-    if let Some(sparse) = super::sparse(facts).filter(|_| model.is_none()) {
+    // One that was at work, however well, goes on.
+    if let Some(sparse) = super::sparse(facts).filter(|_| facts.status().model.is_none()) {
         return Some(Trouble::new(Reason::InvalidSpecification, sparse));
     }
     let needed = facts.detector.spec.training.min_history_seconds();

@@ -120,7 +120,8 @@ fn judge(
         Some(Compared { own, on, .. }) => format!("accuracy {} on {on}", percent(*own)),
     };
     match compared {
-        Some(Compared { own, before, noise, .. }) if own + noise < before + gain => {
+        // Who asks for a gain wants it shown.
+        Some(Compared { own, before, noise, .. }) if own + if gain > 0.0 { ROUNDED } else { noise } < before + gain => {
             let least = percent(before + gain);
             let message = format!("{told}; the one before has {least}, with the gain that is asked for");
             end(facts, status, TrainingState::Rejected, &message)
@@ -131,6 +132,11 @@ fn judge(
         }
     }
 }
+
+/// The accuracies are rounded: a thousandth is no difference.
+const ROUNDED: f64 = 0.0005;
+/// What may pass for the error of samples, at the most.
+const MOST_NOISE: f64 = 0.03;
 
 /// Accuracies of two models that say which one is better.
 struct Compared {
@@ -148,15 +154,14 @@ fn compared(before: &CostModelStatus, model: &CostModelStatus, drift: Option<&Dr
     let newer = drift.filter(|drift| drift.name == before.name);
     if let Some((drift, own)) = newer.and_then(|drift| Some((drift, drift.retrained_accuracy?))) {
         let on = format!("{} statements that are new to both", drift.rows);
-        // The accuracies are rounded: a thousandth is no difference.
-        return Some(Compared { own: own.0, before: drift.accuracy.0, noise: 0.0005, on });
+        return Some(Compared { own: own.0, before: drift.accuracy.0, noise: ROUNDED, on });
     }
     Split::ALL.into_iter().find_map(|split| {
         let ((own, own_rows), (before, rows_before)) = (accuracy_by(model, split)?, accuracy_by(before, split)?);
         // Each was judged by statements of its own. Without leave to differ as much as two samples do, the luckiest accuracy
         // ever seen would be asked of all that follow.
         let variance = before * (1.0 - before);
-        let noise = 0.0005 + 2.0 * (variance / own_rows + variance / rows_before).sqrt();
+        let noise = ROUNDED + (2.0 * (variance / own_rows + variance / rows_before).sqrt()).min(MOST_NOISE);
         Some(Compared { own, before, noise, on: format!("the held-out statements of the {} split", split.word()) })
     })
 }

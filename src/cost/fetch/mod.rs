@@ -5,7 +5,7 @@ mod source;
 mod store;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,7 +110,12 @@ pub(super) fn inside(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![directory.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
+        let entries = match std::fs::read_dir(&folder) {
+            // `lost+found`, say.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && folder != directory => continue,
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             if !is_log_name(&entry.file_name().to_string_lossy()) {
                 continue;

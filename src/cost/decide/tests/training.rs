@@ -237,3 +237,22 @@ fn suspension_ends_trainings_and_not_answers() {
     look(&mut facts);
     assert_eq!(condition(&facts, "Ready"), "False Suspended");
 }
+
+#[test]
+fn what_two_samples_differ_by_chance_is_no_loss() {
+    for (accuracy, gain, condition_is) in
+        [(0.88, 0, "True Trained"), (0.86, 0, "True ModelRejected"), (0.90, 1, "True ModelRejected")]
+    {
+        let mut facts = served(json!({"promotion": {"minAccuracyGainPercent": gain}}), 0.90);
+        // Each was judged by a hundred statements of its own.
+        let few = |model: &mut CostModelStatus| model.targets[0].splits[0].rows = 100;
+        few(facts.model.status.as_mut().unwrap().model.as_mut().unwrap());
+        facts.now = time(facts.now.0.as_second() + 7 * 86_400);
+        look(&mut facts);
+        look(&mut facts);
+        succeed(&mut facts, accuracy, None);
+        few(facts.result.as_mut().unwrap().as_mut().unwrap());
+        look(&mut facts);
+        assert_eq!(condition(&facts, "Trained"), condition_is, "{accuracy} {gain}");
+    }
+}
