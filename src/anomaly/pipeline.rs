@@ -79,16 +79,14 @@ impl Pipeline {
         self.kinds[self.used[used]]
     }
 
-    /// How far a used metric usually moves between the middle of a window that ended at `accepted` and `time`, compressed.
+    /// How far each used metric usually moves between the middle of a window that ended at `accepted` and `time`, compressed.
     /// None for a past that is still recent. What an anomaly is measured against is kept for as long as it lasts, and
     /// meanwhile a day goes by: what would have moved anyway must not keep it from ending.
-    fn moved(&self, used: usize, accepted: i64, time: i64) -> Option<f64> {
+    fn moved(&self, accepted: i64, time: i64) -> Option<Vec<f64>> {
         let span = self.window_rows() as i64 * self.step_ms;
-        if time - accepted <= span {
-            return None;
-        }
-        let season = self.season.as_ref()?;
-        Some(season.usual(used, time)? - season.usual(used, accepted - span / 2)?)
+        let season = self.season.as_ref().filter(|_| time - accepted > span)?;
+        let usual = |used: usize| Some(season.usual(used, time)? - season.usual(used, accepted - span / 2)?);
+        Some((0..self.used.len()).map(|used| usual(used).unwrap_or_default()).collect())
     }
 
     /// Begins a group.
@@ -118,10 +116,10 @@ impl Stream {
         if missing <= MOST_MISSING && self.last.replace(time).is_some_and(|last| time - last > 2 * span) {
             self.window.clear();
         }
-        let moved = |used: usize| pipeline.moved(used, self.accepted?, time);
+        let moved = self.accepted.and_then(|accepted| pipeline.moved(accepted, time));
         let median = |used: usize| {
             let (median, rows) = self.window.median(used)?;
-            Some((median + moved(used).unwrap_or(0.0), rows))
+            Some((median + moved.as_ref().map_or(0.0, |moved| moved[used]), rows))
         };
         let medians: Vec<Option<(f64, usize)>> = (0..levels.len()).map(median).collect();
         let expected = medians.iter().map(|median| median.map_or(f64::NAN, |(median, _)| median)).collect();
@@ -141,12 +139,8 @@ impl Stream {
 
     /// Takes the levels of the row at `time` into the recent past, which it brings to where it would be by now.
     pub fn accept(&mut self, time: i64, levels: Vec<f64>) {
-        if let Some(accepted) = self.accepted.replace(time) {
-            let moved = |used: usize| self.pipeline.moved(used, accepted, time);
-            let by: Vec<Option<f64>> = (0..levels.len()).map(moved).collect();
-            if by.iter().any(Option::is_some) {
-                self.window.shift(&by.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>());
-            }
+        if let Some(by) = self.accepted.replace(time).and_then(|accepted| self.pipeline.moved(accepted, time)) {
+            self.window.shift(&by);
         }
         self.window.push(levels);
     }

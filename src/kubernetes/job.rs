@@ -1,7 +1,7 @@
 //! What became of a Job.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
 /// Kubernetes keeps this much of a termination message.
@@ -115,6 +115,12 @@ fn trouble(kind: PodTroubleKind, message: impl Into<String>) -> PodTrouble {
     PodTrouble { kind, message: message.into() }
 }
 
+/// What a container ended of, and the kubelet's word for it.
+fn end(ended: &ContainerStateTerminated) -> (PodTroubleKind, &str) {
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    (if reason == "OOMKilled" { PodTroubleKind::OutOfMemory } else { PodTroubleKind::Error }, reason)
+}
+
 /// What keeps a pod from working, if anything.
 pub fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
     let status = pod.status.as_ref()?;
@@ -132,10 +138,9 @@ pub fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
                 Some("CrashLoopBackOff") => {
                     let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
                     let Some(last) = last else { continue };
-                    let reason = last.reason.as_deref().unwrap_or("Error");
+                    let (kind, reason) = end(last);
                     let words = last.message.as_deref().and_then(|message| message.trim().lines().last());
                     let words = words.map_or_else(String::new, |words| format!(": {words}"));
-                    let kind = if reason == "OOMKilled" { PodTroubleKind::OutOfMemory } else { PodTroubleKind::Error };
                     let (name, code) = (&container.name, last.exit_code);
                     return Some(trouble(
                         kind,
@@ -148,8 +153,7 @@ pub fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
             return Some(trouble(kind, words));
         }
         if let Some(ended) = state.and_then(|state| state.terminated.as_ref()).filter(|ended| ended.exit_code != 0) {
-            let reason = ended.reason.as_deref().unwrap_or("Error");
-            let kind = if reason == "OOMKilled" { PodTroubleKind::OutOfMemory } else { PodTroubleKind::Error };
+            let (kind, reason) = end(ended);
             let name = &container.name;
             return Some(trouble(
                 kind,

@@ -1,5 +1,5 @@
-//! An API server that keeps one detector (and shows it under any other name, too), its Job, the operator's pod and an instance whose settings change, and the
-//! receivers of alarms. It answers what the room asks, as the real one would; everything else is not found.
+//! An API server that keeps one detector (and shows it under any other name, too), its Job, the operator's pod and an
+//! instance whose settings change, and the receivers of alarms. It answers what the room asks, as the real one would; everything else is not found.
 
 use std::sync::{Arc, Mutex};
 

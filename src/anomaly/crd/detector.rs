@@ -106,8 +106,8 @@ pub struct Training {
     /// History that must be there before the first training (`24h`).
     #[schemars(regex(pattern = r"^([0-9]+(s|m|h|d))+$"), length(max = 16))]
     pub min_history: String,
-    /// When to train anew, as five fields of cron in UTC (`0 3 * * *`), put off by up to an hour so that not all train at once; without
-    /// it, only when this specification changes.
+    /// When to train anew, as five fields of cron in UTC (`0 3 * * *`), put off by up to an hour so that
+    /// not all train at once; without it, only when this specification changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128), regex(pattern = r"^\S+( +\S+){4}$"))]
     pub schedule: Option<String>,

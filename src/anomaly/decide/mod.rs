@@ -150,10 +150,7 @@ fn suspend(facts: &Facts) -> Decision {
     }
     status.state = Some(State::Suspended);
     (status.score, status.since, status.top_metric, status.cause) = (None, None, None, None);
-    let standing = ["DataAvailable", "Scoring", "Anomalous"]
-        .map(|condition| stands(condition, false, Reason::Suspended, Reason::Suspended.sentence()));
-    let mut standing = standing.to_vec();
-    standing.insert(1, training::standing(facts, &status));
+    let standing = unlooked(facts, &status, Reason::Suspended, Reason::Suspended.sentence());
     let next = match (&held, steps.is_empty()) {
         (_, false) => SOON,
         (Some(_), true) => PATIENT,
@@ -166,21 +163,24 @@ fn suspend(facts: &Facts) -> Decision {
 fn invalid(facts: &Facts, message: &str) -> Decision {
     let reason = Reason::InvalidSpecification;
     let mut status = facts.status();
-    let open = incidents::open(&status);
-    let anomalous = match open {
+    status.state = Some(if incidents::open(&status).is_some() { State::Anomalous } else { State::Blind });
+    status.score = None;
+    let standing = unlooked(facts, &status, reason, message);
+    Decision { standing, status, ..resting(reason, message, IDLE) }
+}
+
+/// What stands while nothing is looked at: an incident that is open stays so.
+fn unlooked(facts: &Facts, status: &AnomalyDetectorStatus, reason: Reason, message: &str) -> Vec<Standing<Reason>> {
+    let anomalous = match incidents::open(status) {
         Some(open) => stands("Anomalous", true, Reason::AnomalyDetected, &open.message),
         None => stands("Anomalous", false, reason, message),
     };
-    status.state = Some(if open.is_some() { State::Anomalous } else { State::Blind });
-    status.score = None;
-    let trained = training::standing(facts, &status);
-    let standing = vec![
+    vec![
         stands("DataAvailable", false, reason, message),
-        trained,
+        training::standing(facts, status),
         stands("Scoring", false, reason, message),
         anomalous,
-    ];
-    Decision { standing, status, ..resting(reason, message, IDLE) }
+    ]
 }
 
 /// The course of a detector: data, a model, scores, incidents, receivers.
@@ -223,12 +223,13 @@ fn next_look(facts: &Facts, status: &AnomalyDetectorStatus) -> Duration {
     }
     let step = facts.step_ms();
     let into = (data.server_ms - SETTLE_MS).rem_euclid(step);
-    let row = Duration::from_millis(u64::try_from(step - into + 50).unwrap_or(1000));
+    let after = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(1000));
+    let row = after(step - into + 50);
     match &facts.scoring {
         // Without a model that can be used each look asks for the whole history.
         Some(Err(_)) => row.max(if training::running(status).is_some() { PATIENT } else { HISTORY }),
         // An alert that is not repeated ends by itself, however far rows are apart.
-        _ if notices::is_repeated(status) => row.min(notices::AGAIN),
+        _ if notices::is_repeated(status) => row.min(after(notices::AGAIN_MS)),
         _ => row,
     }
 }

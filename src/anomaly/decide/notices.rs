@@ -1,8 +1,6 @@
 //! Who is to be told what: each receiver hears of an incident's begin and of its end, once each, and an Alertmanager
 //! again and again in between, as its API wants it.
 
-use std::time::Duration;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,9 +11,7 @@ use super::super::reason::Reason;
 use super::Step;
 
 /// An Alertmanager is told again after this, in milliseconds.
-const AGAIN_MS: i64 = 60_000;
-/// The same.
-pub(super) const AGAIN: Duration = Duration::from_millis(AGAIN_MS as u64);
+pub(super) const AGAIN_MS: i64 = 60_000;
 /// An alert that is not repeated ends by itself after this, in milliseconds.
 const EXPIRES_MS: i64 = 300_000;
 /// A receiver that took nothing is left alone for this long, in milliseconds; it doubles each time up to the longest.

@@ -83,7 +83,9 @@ async fn ended(arguments: &TrainObject) -> Result<TrainingResult, Trouble> {
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| broken(&error.into()))?;
     tokio::select! {
         result = learn(arguments) => result,
-        _ = terminated.recv() => Err(broken(&anyhow!("the training was stopped, by a node that is drained say, or after the two hours that its Job may take"))),
+        _ = terminated.recv() => Err(broken(&anyhow!(
+            "the training was stopped, by a node that is drained say, or after the two hours that its Job may take"
+        ))),
     }
 }
 

@@ -152,8 +152,8 @@ pub struct TrainingSpec {
     pub folds: i32,
     /// What the cross-validation chooses from.
     pub grid: Grid,
-    /// When to train anew, as five fields of cron in UTC (`0 4 * * 0`), put off by up to an hour so that not all train at once; without
-    /// it, only when this specification changes.
+    /// When to train anew, as five fields of cron in UTC (`0 4 * * 0`), put off by up to an hour so that
+    /// not all train at once; without it, only when this specification changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128), regex(pattern = r"^\S+( +\S+){4}$"))]
     pub schedule: Option<String>,

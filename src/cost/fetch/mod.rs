@@ -49,7 +49,7 @@ impl FileLog {
             let told = |error: std::io::Error| LogError(format!("{} can't be read: {error}", path.display()));
             if std::fs::metadata(path).map_err(told)?.is_dir() {
                 let mut inside = inside(path).map_err(told)?;
-                inside.retain(|path| is_log(path));
+                inside.retain(|path| path.is_file());
                 if inside.is_empty() {
                     return Err(LogError(format!("there is no log in {}", path.display())));
                 }
@@ -124,10 +124,6 @@ pub(super) fn inside(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn is_log(path: &Path) -> bool {
-    path.is_file() && path.file_name().is_some_and(|name| is_log_name(&name.to_string_lossy()))
 }
 
 /// Whether a file may be a log by its name, or a directory hold one. What writers leave beside their files is none:

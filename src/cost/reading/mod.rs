@@ -83,8 +83,8 @@ impl Columns {
     /// Every column that is asked for.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         let plan = self.plan.iter().flat_map(|(cost, rows)| [cost, rows]);
-        let optional = self.time.iter().chain(&self.weight).chain(&self.failed).chain(plan);
-        std::iter::once(&self.query).chain(&self.targets).chain(optional).map(String::as_str)
+        let optional = self.weight.iter().chain(&self.failed).chain(plan);
+        self.required().chain(optional.map(String::as_str))
     }
 }
 

@@ -253,6 +253,13 @@ pub struct Recommendation {
     pub requires_restart: bool,
 }
 
+impl Recommendation {
+    /// The knobs that it changes, with their recommended values.
+    pub fn recommended(&self) -> Parameters {
+        self.parameters.iter().map(|change| (change.name.clone(), change.new.clone())).collect()
+    }
+}
+
 /// A knob's old and new value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

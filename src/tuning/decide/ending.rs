@@ -26,7 +26,7 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         return super::unsettle(session, Reason::Applying);
     }
     let target = match facts.recommendation().filter(|r| r.hash == wanted) {
-        Some(r) => Target::of(session, &r.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect()),
+        Some(r) => Target::of(session, &r.recommended()),
         None => Target::original(session),
     };
     match effect::bring(facts, &target) {

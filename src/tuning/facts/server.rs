@@ -1,13 +1,13 @@
 //! What a tuning's facts say of the server, its configuration and its workload.
 
-use super::{BASELINE, Facts};
+use super::Facts;
 use crate::instance;
 use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
 use crate::postgres::setting::{Context, FileSetting, Setting, Settings, file_name};
 use crate::tuning::configuration;
-use crate::tuning::crd::{SessionRecord, SessionResources, TuningTrial};
+use crate::tuning::crd::{Recommendation, SessionRecord, SessionResources, TuningTrial};
 use crate::tuning::measurement::Parameters;
 use crate::tuning::reason::Reason;
 
@@ -157,29 +157,16 @@ impl Facts {
     pub fn was_changed_by_others(&self) -> bool {
         let Some(session) = self.session() else { return false };
         let Ok(ConfigurationWay::ConfigMap { text }) = self.configuration_way() else { return false };
-        let is_applied = |text: &str| {
-            self.recommendation().is_some_and(|recommendation| {
-                let applied = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
-                text.contains(&configuration::marker(&applied))
-            })
-        };
+        let is_applied =
+            |text: &str| self.recommendation().is_some_and(|r| text.contains(&configuration::marker(&r.recommended())));
         text != session.baseline_configuration.as_deref() && !text.is_some_and(is_applied)
-    }
-
-    /// What `ALTER SYSTEM` holds of an ended session that left this in effect: `baseline`, or the recommendation's hash.
-    fn stored_by(&self, session: &SessionRecord, left: &str) -> Parameters {
-        let mut stored = session.baseline_alter_system.clone();
-        let applied = self.recommendation().filter(|recommendation| recommendation.hash == left);
-        stored.extend(applied.iter().flat_map(|r| &r.parameters).map(|c| (c.name.clone(), c.new.clone())));
-        stored
     }
 
     /// A session that goes back on what it had left, and what it may replace of what `ALTER SYSTEM` holds: what it found, and
     /// its recommendation, one of which it was and the other of which may be half written.
     pub fn replaceable(&self) -> Option<(&SessionRecord, [Parameters; 2])> {
         let session = self.session().filter(|session| session.left.is_some())?;
-        let applied = self.recommendation().map_or(BASELINE, |recommendation| &recommendation.hash);
-        Some((session, [BASELINE, applied].map(|left| self.stored_by(session, left))))
+        Some((session, [None, self.recommendation()].map(|applied| stored_by(session, applied))))
     }
 
     /// The configuration is not what the ended session left.
@@ -190,7 +177,7 @@ impl Facts {
         };
         match self.configuration_way() {
             Ok(ConfigurationWay::AlterSystem { stored }) => {
-                let ours = self.stored_by(session, left);
+                let ours = stored_by(session, self.recommendation().filter(|applied| applied.hash == left));
                 session.baseline_parameters.keys().any(|knob| stored.get(knob) != ours.get(knob))
             }
             _ => self.was_changed_by_others(),
@@ -258,6 +245,13 @@ impl Facts {
             max_connections: max_connections.ok_or("the server's max_connections can't be read")?,
         })
     }
+}
+
+/// What `ALTER SYSTEM` holds of an ended session that left its baseline in effect, or this recommendation on top.
+fn stored_by(session: &SessionRecord, applied: Option<&Recommendation>) -> Parameters {
+    let mut stored = session.baseline_alter_system.clone();
+    stored.extend(applied.map(Recommendation::recommended).unwrap_or_default());
+    stored
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::tuning::measurement::Parameters;
 
 fn recommended(model: &Model) -> (Recommendation, Parameters) {
     let recommendation = model.status().recommendation.expect("a gain of 30 % is found");
-    let parameters = recommendation.parameters.iter().map(|c| (c.name.clone(), c.new.clone())).collect();
+    let parameters = recommendation.recommended();
     (recommendation, parameters)
 }
 
