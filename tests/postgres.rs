@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use howdah::cli::benchmark;
 use howdah::cli::tune::local_server::LocalServer;
+use howdah::instance;
 use howdah::instance::observe::ask;
 use howdah::postgres::counters::NAMES;
 use howdah::postgres::error::{ConnectError, QueryError};
@@ -301,13 +302,18 @@ async fn the_statements_that_rights_names_are_all_that_a_weak_role_lacks() {
     let denied = configuration::reload(&weak).await.unwrap_err();
     assert!(matches!(denied, QueryError::Denied { .. }), "{denied}");
     assert_eq!(container::find(&weak).await.unwrap(), None);
+    // Of the first statement that is refused one hears what all that follow would lack.
+    let work_mem = BTreeMap::from([("work_mem".to_owned(), "6MB".to_owned())]);
+    let denied = instance::act::alter_system(&weak, &work_mem, &[], &knobs).await.unwrap_err();
+    assert_eq!(denied.reason, instance::Reason::MissingRights);
+    assert!(lacked.missing.iter().all(|grant| denied.message.contains(grant)), "{denied:?}");
 
     for statement in lacked.missing.iter().chain(&lacked.optional) {
         administrator.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     }
     let weak = connect(&server.uri("we%22ak", "postgres"), None, DEADLINE).await.unwrap();
     assert_eq!(rights(&weak, &needs).await.unwrap(), Default::default());
-    configuration::alter_system(&weak, &BTreeMap::from([("work_mem".to_owned(), "6MB".to_owned())])).await.unwrap();
+    instance::act::alter_system(&weak, &work_mem, &[], &knobs).await.unwrap();
     configuration::reload(&weak).await.unwrap();
     assert_eq!(settings(&weak).await.unwrap()["work_mem"].value, "6144");
     assert!(file_settings(&weak).await.unwrap().iter().any(|line| line.name == "work_mem"));

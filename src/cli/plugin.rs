@@ -10,7 +10,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use crate::tuning::crd::{PostgresTuning, TrialState, TuningTrial};
+use crate::tuning::crd::{Mode, PostgresTuning, TrialState, TuningTrial};
 use crate::tuning::reason::Reason;
 use crate::tuning::summary::{self, Summary};
 use crate::tuning::{APPROVE_ANNOTATION, TUNING_LABEL};
@@ -91,6 +91,12 @@ fn result(tuning: &PostgresTuning) -> Summary {
 
 async fn approve(tunings: &Api<PostgresTuning>, name: &str) -> Result<ExitCode> {
     let tuning = get(tunings, name).await?;
+    if tuning.spec.mode != Mode::RequireApproval {
+        bail!(
+            "{name} is in mode {:?}, in which nothing waits for an approval: set spec.mode to RequireApproval, or to Apply",
+            tuning.spec.mode
+        );
+    }
     let recommendation = tuning.status.and_then(|s| s.recommendation);
     let Some(recommendation) = recommendation else { bail!("{name} has no recommendation to approve yet") };
     let patch = json!({"metadata": {"annotations": {APPROVE_ANNOTATION: recommendation.hash}}});

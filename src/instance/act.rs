@@ -8,8 +8,10 @@ use super::crd::{PostgresInstance, WorkloadReference};
 use super::facts::Trouble;
 use super::observe::{cluster_trouble, query_trouble};
 use super::reason::Reason;
-
+use crate::postgres::error::QueryError;
 use crate::world::kubernetes::{config_map, workload};
+use crate::world::pgbench::database::DATABASE;
+use crate::world::postgres::rights::{Needs, rights};
 use crate::world::postgres::{self, configuration};
 
 /// Sets our ConfigMap key to `text`, or removes it. The server sees it once the kubelet has synced and it is reloaded.
@@ -26,7 +28,8 @@ pub async fn write_key(client: &Client, instance: &PostgresInstance, text: Optio
         .map_err(|error| cluster_trouble(error, Reason::ConfigMapMissing))
 }
 
-/// Sets and resets parameters by `ALTER SYSTEM`, without reloading.
+/// Sets and resets parameters by `ALTER SYSTEM`, without reloading. Where the role may not, it hears of every one of
+/// `knobs` that it may not: these are what comes next.
 ///
 /// # Errors
 /// `MissingRights`, `Unreachable` or `QueryFailed`.
@@ -34,9 +37,21 @@ pub async fn alter_system(
     server: &postgres::Client,
     set: &BTreeMap<String, String>,
     reset: &[String],
+    knobs: &[String],
 ) -> Result<(), Trouble> {
-    configuration::alter_system(server, set).await.map_err(|error| query_trouble(&error))?;
-    configuration::alter_system_reset(server, reset).await.map_err(|error| query_trouble(&error))
+    let altered = async {
+        configuration::alter_system(server, set).await?;
+        configuration::alter_system_reset(server, reset).await
+    };
+    let Err(error) = altered.await else { return Ok(()) };
+    let mut trouble = query_trouble(&error);
+    if let QueryError::Denied { doing, .. } = &error
+        && let Ok(lacking) = rights(server, &Needs { alter_system: knobs, benchmark_database: DATABASE }).await
+        && !lacking.missing.is_empty()
+    {
+        trouble.message = format!("{doing} is not allowed; as a superuser, run: {}", lacking.missing.join("; "));
+    }
+    Err(trouble)
 }
 
 /// Has the kubelet sync the pod's volumes at once.

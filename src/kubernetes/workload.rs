@@ -29,4 +29,7 @@ pub struct WorkloadFacts {
     /// Value of [`RESTARTED_FOR`] in the pod template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_for: Option<String>,
+    /// Why a change of the pod template is no way to restart its server, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_hazard: Option<String>,
 }

@@ -23,6 +23,9 @@ pub struct ServerFacts {
     pub marker: Option<String>,
     /// Bytes of the databases that the role may look into.
     pub database_bytes: i64,
+    /// Bytes of the benchmark's database, which are among these.
+    #[serde(default)]
+    pub benchmark_bytes: i64,
     /// The address at which it was reached, as itself sees it: its pod's, unless a proxy stands before it. Absent on a
     /// Unix socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use super::decide::{Decision, Step, Write};
 use super::facts::Trouble;
 use super::reason::Reason;
 use super::surroundings::{Surroundings, instance_trouble};
-use super::{FINALIZER, checkpoint_path};
+use super::{FINALIZER, checkpoint_path, checkpoints};
 use crate::control::status::FIELD_MANAGER;
 use crate::instance;
 use crate::world::kubernetes::{KubeError, job};
@@ -48,17 +48,24 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
     match step {
         Step::AddFinalizer => finalizers(&tunings, tuning, true).await.map_err(failed),
         Step::RemoveFinalizer => {
-            // Checkpoints of no use to anybody must not keep a tuning whose baseline is back.
-            if let Err(error) = surroundings.store.delete_prefix(&checkpoint_path(tuning, None)).await {
-                tracing::warn!(%error, "the checkpoints of a deleted tuning stay in the model store");
-            }
+            forget_checkpoints(surroundings, tuning, None).await;
             finalizers(&tunings, tuning, false).await.map_err(failed)?;
             let states = TrialState::FINAL.map(|state| format!("{state:?}"));
             surroundings.metrics.tuning.forget(&namespace, &tuning.name_any(), &states.each_ref().map(String::as_str));
             Ok(())
         }
         Step::SaveCheckpoint { number, checkpoint } => {
-            surroundings.store.put(&checkpoint_path(tuning, Some(*number)), checkpoint.clone()).await.map_err(store)
+            surroundings.store.put(&checkpoint_path(tuning, *number), checkpoint.clone()).await.map_err(store)
+        }
+        Step::ForgetSession { session, trials: past } => {
+            forget_checkpoints(surroundings, tuning, Some(session)).await;
+            for name in past {
+                match trials.delete(name, &DeleteParams::background()).await {
+                    Err(kube::Error::Api(answer)) if answer.is_not_found() => {}
+                    deleted => drop(deleted.map_err(failed)?),
+                }
+            }
+            Ok(())
         }
         Step::CreateTrial(trial) => {
             match trials.create(&PostParams::default(), trial).await {
@@ -97,7 +104,9 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
         }
         Step::WriteConfiguration(Write::AlterSystem { set, reset }) => {
             let (server, _) = surroundings.server(tuning).await?;
-            instance::act::alter_system(&server, set, reset).await.map_err(instance_trouble)
+            let session = tuning.status.as_ref().and_then(|status| status.session.as_ref());
+            let knobs: Vec<String> = session.iter().flat_map(|s| s.baseline_parameters.keys().cloned()).collect();
+            instance::act::alter_system(&server, set, reset, &knobs).await.map_err(instance_trouble)
         }
         Step::TouchPod { pod, value } => {
             let instance = surroundings.instance(tuning).await?;
@@ -135,6 +144,13 @@ async fn set_trial(trials: &Api<TuningTrial>, name: &str, status: &TuningTrialSt
     let patch = json!({"apiVersion": "howdah.dev/v1alpha1", "kind": "TuningTrial", "status": status});
     trials.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await?;
     Ok(())
+}
+
+/// Checkpoints of no use to anybody must not keep a tuning from going, or from a new session.
+async fn forget_checkpoints(surroundings: &Surroundings, tuning: &PostgresTuning, session: Option<&str>) {
+    if let Err(error) = surroundings.store.delete_prefix(&checkpoints(tuning, session)).await {
+        tracing::warn!(%error, "checkpoints that are of no use any more stay in the model store");
+    }
 }
 
 /// Adds or removes our finalizer. The resource version keeps others' finalizers from being lost.

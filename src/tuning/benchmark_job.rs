@@ -16,7 +16,6 @@ use super::TUNING_LABEL;
 use super::benchmark::{BenchmarkRequest, ScriptFile};
 use super::crd::{ConfigMapKeySelector, Pgbench, TrialKind, TuningTrial};
 use super::facts::Facts;
-use super::session::ABANDON_BELOW;
 
 /// Seconds that preparing the database may take, for each unit of the scale and besides.
 const PREPARE_SECONDS_PER_SCALE: i64 = 10;
@@ -208,7 +207,7 @@ pub fn request(facts: &Facts, trial: &TuningTrial) -> Result<BenchmarkRequest, S
         // The same transactions in the same order in every trial of the tuning.
         seed: u32::try_from(facts.tuning.spec.optimizer.seed % i64::from(u32::MAX)).unwrap_or_default(),
         // A run of a verification counts whatever it shows.
-        abandon_below_tps: facts.incumbent_tps().filter(|_| searches).map(|tps| tps * ABANDON_BELOW),
+        abandon_below_tps: facts.abandon_below_tps().filter(|_| searches),
         abort_above_p99_ms: facts.latency_guardrail_ms(),
         memory_bytes: resources.map(|r| r.memory_bytes),
         cpu_millis: resources.map(|r| r.cpu_millis),

@@ -53,6 +53,12 @@ impl Resources {
         f64::from(self.cpu_millis.div_ceil(1000).max(1))
     }
 
+    /// Sessions that may sort at the same time: those of the benchmark, and of what the server admits as many as its own
+    /// load may bring once a recommendation is applied.
+    pub fn sessions(&self) -> f64 {
+        f64::from(self.clients.max(self.max_connections / 4).max(1))
+    }
+
     /// Bytes that the WAL may fill on the data volume.
     pub fn wal_limit(&self) -> f64 {
         let Some(volume) = self.data_volume_bytes else { return WAL_ON_UNKNOWN_VOLUME };
@@ -114,9 +120,9 @@ pub struct Knob {
     pub heuristic: Heuristic,
 }
 
-/// Bytes that the benchmark's connections leave for one `work_mem` area each, beside 0.25·M of shared buffers.
+/// Bytes that sessions at work leave for one `work_mem` area each, beside 0.25·M of shared buffers.
 fn work_mem_ceiling(r: &Resources) -> f64 {
-    (0.85 - 0.25) * r.memory() / (WORK_MEM_AREAS * f64::from(r.clients.max(1)))
+    (0.85 - 0.25) * r.memory() / (WORK_MEM_AREAS * r.sessions())
 }
 
 const fn range(

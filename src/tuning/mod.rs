@@ -102,8 +102,8 @@ pub fn rules() -> Vec<Rule> {
         Rule::new(
             "howdah.dev",
             &["tuningtrials"],
-            &["create"],
-            "Each measured configuration is recorded as a TuningTrial.",
+            &["create", "delete"],
+            "Each measured configuration is recorded as a TuningTrial, which goes two sessions later.",
         ),
         Rule::new(
             "batch",
@@ -123,13 +123,14 @@ pub const TUNING_LABEL: &str = "howdah.dev/tuning";
 /// The finalizer that restores the baseline.
 pub const FINALIZER: &str = "howdah.dev/restore-configuration";
 
-/// Where the checkpoint of a trial is; without a number, where all of the tuning's are.
-pub fn checkpoint_path(tuning: &PostgresTuning, number: Option<i32>) -> String {
-    let uid = tuning.uid().unwrap_or_default();
-    let root = format!("tuning/{}/{uid}", tuning.namespace().unwrap_or_default());
-    let session = tuning.status.as_ref().and_then(|s| s.session.as_ref()).map(|s| s.name.as_str());
-    match number {
-        Some(number) => format!("{root}/{}/{number:04}", session.unwrap_or("none")),
-        None => root,
-    }
+/// Where the learner's checkpoints of a tuning are; of one of its sessions, where a name is given.
+fn checkpoints(tuning: &PostgresTuning, session: Option<&str>) -> String {
+    let root = format!("tuning/{}/{}", tuning.namespace().unwrap_or_default(), tuning.uid().unwrap_or_default());
+    session.map_or_else(|| root.clone(), |session| format!("{root}/{session}"))
+}
+
+/// Where the checkpoint of a trial of the tuning's session is.
+fn checkpoint_path(tuning: &PostgresTuning, number: i32) -> String {
+    let session = tuning.status.as_ref().and_then(|s| s.session.as_ref()).map_or("none", |s| s.name.as_str());
+    format!("{}/{number:04}", checkpoints(tuning, Some(session)))
 }

@@ -45,6 +45,11 @@ impl Baselines {
         Self(trials)
     }
 
+    /// What the baseline showed last.
+    pub fn latest(&self) -> Option<Reference> {
+        self.0.last().map(|(_, reference)| *reference)
+    }
+
     /// What the baseline would have shown at a trial: interpolated (in logarithms, by trial number) between the nearest
     /// one up to it and the nearest one after; the nearest alone where the other is missing; `None` without any.
     pub fn at(&self, trial: i32) -> Option<Reference> {

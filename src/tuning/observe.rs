@@ -5,9 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::crd::{PostgresTuning, TrialState, TuningTrial};
+use super::crd::{ConfigMapKeySelector, PostgresTuning, TrialState, TuningTrial};
 use super::decide;
-use super::facts::{Anomaly, Facts, Rival, Trouble};
+use super::facts::{Anomaly, Facts, Rival, Trouble, is_same_place};
 use super::optimizer::{self, Proposal};
 use super::reason::Reason;
 use super::session::Next;
@@ -16,6 +16,8 @@ use super::{TUNING_LABEL, checkpoint_path};
 use crate::anomaly::crd::AnomalyDetector;
 use crate::control::metrics::tuning::TuningSample;
 use crate::instance;
+use crate::instance::crd::{PostgresInstance, PostgresInstanceSpec};
+use crate::world::kubernetes::config_map::{self, ConfigMapKey};
 use crate::world::kubernetes::{KubeError, job};
 
 impl Surroundings {
@@ -34,6 +36,7 @@ impl Surroundings {
             anomalies: Vec::new(),
             unseen: None,
             elsewhere: None,
+            scripts: None,
             proposal: None,
             benchmark_image: self.benchmark_image.clone(),
         };
@@ -48,6 +51,7 @@ impl Surroundings {
             }
             Err(trouble) => Err(trouble),
         };
+        facts.scripts = self.scripts(&facts).await;
         facts.proposal = self.proposal(&facts).await;
         self.measure(&facts);
         facts
@@ -63,7 +67,9 @@ impl Surroundings {
         }
         facts.trials = self.trials(&facts.tuning).await.map_err(of("the tuning's trials"))?;
         let listed = tunings.list(&ListParams::default()).await.map_err(of("the namespace's tunings"))?;
-        facts.rivals = rivals(listed.items, &facts.tuning);
+        let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
+        let known = instances.list(&ListParams::default()).await.map_err(of("the namespace's instances"))?;
+        facts.rivals = rivals(listed.items, &known.items, &facts.tuning);
         if let Some(trial) = facts.running_trial() {
             facts.job = job::job_facts(&self.client, &namespace, &Facts::name_of(trial)).await?;
             let detectors: Api<AnomalyDetector> = Api::namespaced(self.client.clone(), &namespace);
@@ -86,6 +92,28 @@ impl Surroundings {
         let uid = tuning.uid();
         let owned = |t: &TuningTrial| t.owner_references().iter().any(|o| Some(&o.uid) == uid.as_ref());
         Ok(listed.items.into_iter().filter(owned).collect())
+    }
+
+    /// Why a script of the benchmark is not there, before a session begins: a pod that mounts what is missing waits for it
+    /// without a word.
+    async fn scripts(&self, facts: &Facts) -> Option<Trouble> {
+        let begins = facts.session().is_none_or(|session| !decide::is_of(session, &facts.tuning));
+        let pgbench = &facts.tuning.spec.workload.pgbench;
+        let named = pgbench.scripts.iter().flatten().map(|script| &script.config_map_key_ref);
+        for reference in named.chain(&pgbench.init_script).filter(|_| begins) {
+            let ConfigMapKeySelector { name, key } = reference;
+            let namespace = facts.tuning.namespace().unwrap_or_default();
+            let message = match config_map::read(&self.client, &namespace, name, key).await {
+                Ok(ConfigMapKey { text: Some(_), .. }) => continue,
+                Ok(_) => format!("the ConfigMap {name} has no key {key}"),
+                Err(error @ KubeError::NotFound { .. }) => error.to_string(),
+                // The pod will tell.
+                Err(_) => continue,
+            };
+            let message = format!("a script of workload.pgbench is missing: {message}");
+            return Some(Trouble { reason: Reason::InvalidSpecification, message });
+        }
+        None
     }
 
     /// Asks the optimizer where a proposal is due.
@@ -114,7 +142,7 @@ impl Surroundings {
     /// The newest checkpoint: baselines and samples in between have none.
     async fn last_checkpoint(&self, tuning: &PostgresTuning, last: i32) -> Result<Option<Vec<u8>>, Trouble> {
         for number in (1..=last).rev() {
-            match self.store.get(&checkpoint_path(tuning, Some(number))).await {
+            match self.store.get(&checkpoint_path(tuning, number)).await {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 Err(error) => {
@@ -137,6 +165,8 @@ impl Surroundings {
                 .map(|percent| percent.0 / 100.0),
             ..TuningSample::default()
         };
+        // What has not happened is none, so that the first of it is an increase.
+        sample.trials = TrialState::FINAL.map(|state| (format!("{state:?}"), 0)).into();
         // A trial passes through the other states, so that their counts would fall again.
         for trial in facts.session_trials().into_iter().filter(|trial| facts.state_of(trial).is_final()) {
             let state = facts.state_of(trial);
@@ -151,6 +181,14 @@ impl Surroundings {
     }
 }
 
+/// Where a tuning is at work: where its session began, or where one would.
+fn place<'a>(tuning: &'a PostgresTuning, instances: &'a [PostgresInstance]) -> Option<&'a PostgresInstanceSpec> {
+    let session = tuning.status.as_ref().and_then(|status| status.session.as_ref());
+    let begun = session.filter(|session| session.settled.is_none()).and_then(|session| session.instance.as_ref());
+    let named = || instances.iter().find(|instance| instance.name_any() == tuning.spec.instance_ref.name);
+    begun.or_else(|| named().map(|instance| &instance.spec))
+}
+
 /// Open incidents of the tuning's instance.
 fn anomalies(all: Vec<AnomalyDetector>, tuning: &PostgresTuning) -> Vec<Anomaly> {
     let ours = |detector: &AnomalyDetector| detector.spec.instance_ref.as_ref() == Some(&tuning.spec.instance_ref);
@@ -163,10 +201,15 @@ fn anomalies(all: Vec<AnomalyDetector>, tuning: &PostgresTuning) -> Vec<Anomaly>
     all.into_iter().filter(ours).filter_map(open).collect()
 }
 
-/// Other tunings of the same instance.
-fn rivals(all: Vec<PostgresTuning>, tuning: &PostgresTuning) -> Vec<Rival> {
+/// Other tunings of the same instance, or of another that is configured in the same place.
+fn rivals(all: Vec<PostgresTuning>, instances: &[PostgresInstance], tuning: &PostgresTuning) -> Vec<Rival> {
+    let ours = place(tuning, instances);
     all.into_iter()
-        .filter(|other| other.uid() != tuning.uid() && other.spec.instance_ref == tuning.spec.instance_ref)
+        .filter(|other| other.uid() != tuning.uid())
+        .filter(|other| {
+            let same = ours.zip(place(other, instances)).is_some_and(|(ours, theirs)| is_same_place(ours, theirs));
+            same || other.spec.instance_ref == tuning.spec.instance_ref
+        })
         .map(|other| {
             let session = other.status.as_ref().and_then(|s| s.session.as_ref());
             Rival {
@@ -179,4 +222,36 @@ fn rivals(all: Vec<PostgresTuning>, tuning: &PostgresTuning) -> Vec<Rival> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn two_names_of_one_configuration_are_rivals() {
+        let instance = |name: &str, key: &str| {
+            let spec = json!({
+                "connection": {"secretRef": {"name": name}},
+                "configuration": {"configMap": {"name": "shop-config", "key": key}},
+            });
+            PostgresInstance::new(name, serde_json::from_value(spec).unwrap())
+        };
+        let tuning = |name: &str, instance: &str| {
+            let spec = json!({"instanceRef": {"name": instance}, "workload": {"pgbench": {}}});
+            let mut tuning = PostgresTuning::new(name, serde_json::from_value(spec).unwrap());
+            tuning.metadata.uid = Some(name.to_owned());
+            tuning
+        };
+        let instances =
+            [instance("shop", "howdah.conf"), instance("alias", "howdah.conf"), instance("other", "b.conf")];
+        let all = || ["shop", "shop", "alias", "other", "missing"].iter().enumerate();
+        let all = || all().map(|(number, instance)| tuning(&format!("{number}-{instance}"), instance)).collect();
+        let names =
+            |of: &PostgresTuning| rivals(all(), &instances, of).into_iter().map(|rival| rival.name).collect::<Vec<_>>();
+        assert_eq!(names(&tuning("0-shop", "shop")), ["1-shop", "2-alias"]);
+        assert_eq!(names(&tuning("4-missing", "missing")), [""; 0]);
+    }
 }

@@ -25,7 +25,7 @@ crate::reasons! {
         Restarting,
         /// The baseline is being restored.
         Restoring,
-        /// The tuning is suspended and the baseline is in effect.
+        /// The tuning is suspended, and nothing that its session changed is in effect.
         Suspended,
         /// A configuration was verified to be better and can be read in status.recommendation; the baseline is in effect.
         RecommendationReady,

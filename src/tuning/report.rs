@@ -14,7 +14,7 @@ use super::summary::{self, Summary};
 use crate::control::conditions::condition;
 use crate::control::room::Report;
 
-/// Trials that the history keeps; the TuningTrials keep them all.
+/// Trials that the history keeps; the TuningTrials of this session and the last one keep them all.
 const HISTORY: usize = 50;
 
 /// Says what was decided and what became of it.

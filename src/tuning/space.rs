@@ -303,7 +303,13 @@ fn dimension(
         }
         Domain::Range { quantity, scale, bounds, special } => {
             let (min, max) = bounds_on(setting, quantity, bounds(resources), range)?;
-            let special = special.iter().filter(|value| setting.min.is_none_or(|least| **value >= least));
+            // A bound of the user's own binds these, too.
+            let (above, below) = (range.is_some_and(|r| r.min.is_some()), range.is_some_and(|r| r.max.is_some()));
+            let special = special.iter().filter(|value| {
+                setting.min.is_none_or(|least| **value >= least)
+                    && !(above && **value < min)
+                    && !(below && **value > max)
+            });
             SessionKnob {
                 min: Some(Decimal(min)),
                 max: Some(Decimal(max)),

@@ -13,7 +13,7 @@ use crate::tuning::crd::{PostgresTuningSpec, SessionOutcome, TrialKind};
 use crate::tuning::measure::{Progress, measure};
 use crate::tuning::measurement::{Measurement, Parameters};
 use crate::tuning::plan::Plan;
-use crate::tuning::session::{ABANDON_BELOW, Assignment, Conclusion, Next, Outcome, Record, Scores};
+use crate::tuning::session::{Assignment, Conclusion, Next, Outcome, Record, Scores};
 use crate::tuning::{heuristic, optimizer, safety, summary};
 
 /// A session and what it runs on.
@@ -144,7 +144,6 @@ impl Session<'_> {
         let pgbench = &self.spec.workload.pgbench;
         let metric = self.spec.objective.metric;
         let searches = matches!(kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine);
-        let incumbent = Scores::new(metric, records).incumbent().map(|i| i.measurement.tps.0);
         let baseline = records.iter().rev().filter(|r| r.is_baseline()).find_map(Record::measurement);
         let guardrail = f64::from(self.spec.safety.max_latency_percent) / 100.0;
         BenchmarkRequest {
@@ -158,7 +157,7 @@ impl Session<'_> {
             measure_seconds: pgbench.measure_seconds.unsigned_abs(),
             rate: None,
             seed: (self.tune.seed % i64::from(u32::MAX)) as u32,
-            abandon_below_tps: incumbent.filter(|_| searches).map(|tps| tps * ABANDON_BELOW),
+            abandon_below_tps: Scores::new(metric, records).abandon_below().filter(|_| searches),
             abort_above_p99_ms: baseline.map(|m| m.latency_p99_ms.0 * guardrail),
             memory_bytes: i64::try_from(self.target.resources.memory_bytes).ok(),
             cpu_millis: Some(i64::from(self.target.resources.cpu_millis)),

@@ -20,7 +20,7 @@ pub struct PostgresTuningStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Trials done and planned, e.g. `12/40`, or what follows them, e.g. `verify 3/10`.
+    /// Trials done and planned, e.g. `12/40`, and the runs of the verification that follows them: `12/40 verify 3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     /// Gain of the incumbent while searching, of the recommendation once verified, in percent.

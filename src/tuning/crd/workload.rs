@@ -16,8 +16,7 @@ pub struct Workload {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "!(has(self.scripts) && has(self.builtin))", "message": "set one of workload.pgbench.builtin and workload.pgbench.scripts"},
-    {"rule": "!has(self.initScript) || has(self.scripts)", "message": "workload.pgbench.initScript goes with workload.pgbench.scripts"},
-    {"rule": "!has(self.threads) || !has(self.clients) || self.threads <= self.clients", "message": "workload.pgbench.threads can't exceed workload.pgbench.clients"}
+    {"rule": "!has(self.initScript) || has(self.scripts)", "message": "workload.pgbench.initScript goes with workload.pgbench.scripts"}
 ]))]
 pub struct Pgbench {
     /// Scale factor: 1 is 100,000 accounts, about 15 MB.
@@ -26,7 +25,7 @@ pub struct Pgbench {
     /// Concurrent connections.
     #[schemars(range(min = 1, max = 1000))]
     pub clients: i32,
-    /// Threads of pgbench.
+    /// Threads of pgbench, at most one for each client.
     #[schemars(range(min = 1, max = 64))]
     pub threads: i32,
     /// One of pgbench's own scripts; without `scripts`, `TpcB`.

@@ -157,6 +157,9 @@ pub(super) fn bring(facts: &Facts, target: &Target) -> Effect {
             "a restart is due, but the PostgresInstance names no workload to restart: set spec.workload".into(),
         );
     }
+    if let Some(hazard) = facts.restart_hazard() {
+        return blocked(format!("{first}; a restart is due, but {hazard}"));
+    }
     // With the start time in it, the same configuration may be restarted for again after another one.
     let marker = format!("{}-{}", target.name(), server.started_at_ms);
     if facts.restarted_for() == Some(marker.as_str()) {

@@ -67,6 +67,13 @@ pub enum Step {
         #[serde(skip)]
         checkpoint: Vec<u8>,
     },
+    /// Removes what is left of a session before the last one: the learner's checkpoints, then the trials.
+    ForgetSession {
+        /// Its name.
+        session: String,
+        /// Names of its trials.
+        trials: Vec<String>,
+    },
     /// Creates a trial.
     CreateTrial(Box<TuningTrial>),
     /// Creates the benchmark's Job and marks its trial as measuring.
@@ -152,11 +159,7 @@ pub fn decide(facts: &Facts) -> Decision {
     }
     let session = facts.session();
     if tuning.spec.suspend {
-        // What a session settled on stays.
-        let running = session.filter(|s| s.settled.is_none());
-        return running
-            .and_then(|session| restore(facts, &Target::original(session)))
-            .unwrap_or_else(|| Decision::wait(Reason::Suspended, Reason::Suspended.sentence(), IDLE));
+        return suspend(facts);
     }
     if let Some((why, session)) = facts.elsewhere.as_deref().zip(session) {
         return leave(facts, why, session);
@@ -179,6 +182,48 @@ pub fn decide(facts: &Facts) -> Decision {
 /// What a session says that was ended because its instance was deleted or points elsewhere.
 const LEFT: &str = "the PostgresInstance was deleted or points elsewhere since the session began, and the baseline was \
                     restored where it had been; change the annotation howdah.dev/restart-session to begin anew";
+
+/// Whatever the session is at, or has applied, what it found comes back.
+fn suspend(facts: &Facts) -> Decision {
+    let suspended = |message: &str| Decision::wait(Reason::Suspended, message, IDLE);
+    let Some(session) = facts.session() else { return suspended(Reason::Suspended.sentence()) };
+    let had_applied = session.left.as_deref().is_some_and(|left| left != BASELINE);
+    match facts.running_rival() {
+        // Its baseline is our recommendation, which it measures against and restores.
+        Some(rival) if is_applied(session) || (session.settled.is_none() && had_applied) => return waits_for(rival),
+        _ => {}
+    }
+    if is_applied(session) {
+        if facts.is_elsewhere(session) {
+            return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, APPLIED_ELSEWHERE) };
+        }
+        if is_replaced(facts) {
+            return suspended("what the session applied has been replaced, and what replaced it stays");
+        }
+        return unsettle(session, Reason::Restoring);
+    }
+    if let Some(decision) = session.settled.is_none().then(|| restore(facts, &Target::original(session))).flatten() {
+        return decision;
+    }
+    // A session that ended is applied anew once it is no longer suspended, where the mode wants it so.
+    let ended = session.outcome.filter(|_| session.settled.is_none());
+    let session = ended.map(|_| SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() });
+    Decision { session, ..suspended(Reason::Suspended.sentence()) }
+}
+
+/// Why the suspension of a tuning whose instance has moved takes nothing back.
+const APPLIED_ELSEWHERE: &str = "the PostgresInstance points elsewhere since the recommendation was applied, and it stays in \
+                                 effect where that was";
+
+/// The session's recommendation was left in effect.
+fn is_applied(session: &SessionRecord) -> bool {
+    session.settled.as_deref().is_some_and(|settled| settled != BASELINE)
+}
+
+/// Others have changed what an ended session applied, or have taken it over.
+fn is_replaced(facts: &Facts) -> bool {
+    facts.running_rival().is_none() && (facts.was_changed_by_others() || facts.has_other_owners())
+}
 
 /// What the session changed is restored where it was changed, and the session is over.
 fn leave(facts: &Facts, why: &str, session: &SessionRecord) -> Decision {
@@ -266,7 +311,11 @@ fn is_text_due(facts: &Facts) -> bool {
 
 /// Nothing of what the session changed is in effect, or will be once a server that does not answer has started.
 pub fn is_restored(facts: &Facts) -> bool {
-    !facts.is_trial_running()
+    let applied = facts
+        .session()
+        .is_some_and(|session| is_applied(session) && (facts.is_elsewhere(session) || !is_replaced(facts)));
+    !applied
+        && !facts.is_trial_running()
         && match way_back(facts) {
             None | Some(Effect::Complete) => true,
             // The text is what it was, so that a server that is down will start with it.
@@ -337,6 +386,10 @@ fn delete(facts: &Facts) -> Decision {
                 || (facts.elsewhere.is_some() && is_out_of_reach(facts)) =>
         {
             release("the server is gone, and with it everything that could be restored")
+        }
+        // What will start, if anything does, starts with the text that is written.
+        Some(decision) if decision.steps.is_empty() && facts.is_scaled_down() => {
+            release("what was there before is in the configuration, and no server runs")
         }
         Some(decision) if decision.because == Reason::ConfigurationNotInEffect => release(&format!(
             "what was there before is in the configuration, and a restart is due: {}",

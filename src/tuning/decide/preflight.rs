@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::crd::{ObjectiveMetric, OriginalConfiguration, PostgresTuning, SessionRecord};
+use super::super::crd::{ObjectiveMetric, OriginalConfiguration, PostgresTuning, RestartPolicy, SessionRecord};
 use super::super::facts::{BASELINE, ConfigurationWay, Facts};
 use super::super::measurement::Parameters;
 use super::super::reason::Reason;
@@ -48,10 +48,19 @@ pub(super) fn begin(facts: &Facts) -> Decision {
         let message = "at a given workload.pgbench.rate throughput says nothing: set objective.metric to Latency";
         return Decision::stalled(Reason::InvalidSpecification, message);
     }
+    if let Some(hazard) = facts.restart_hazard().filter(|_| spec.restart_policy == RestartPolicy::Always) {
+        return Decision::stalled(Reason::InstanceNotReady, format!("restartPolicy is Always, but {hazard}"));
+    }
+    if let Some(trouble) = &facts.scripts {
+        return Decision::stalled(trouble.reason, &trouble.message);
+    }
     let resources = match facts.resources() {
         Ok(resources) => resources,
         Err(message) => return Decision::stalled(Reason::InstanceNotReady, message),
     };
+    if let Some(message) = facts.overfills(&resources) {
+        return Decision::stalled(Reason::InstanceNotReady, message);
+    }
     let settings = facts.settings();
     if settings.is_empty() {
         return Decision::wait(Reason::InstanceNotReady, "the server's settings can't be read yet", SOON);
@@ -97,6 +106,10 @@ pub(super) fn begin(facts: &Facts) -> Decision {
             (None, stored.into_iter().filter(|(name, _)| touched.contains(name)).collect())
         }
     };
+    if let Some((session, trials)) = facts.forgotten_session() {
+        let message = format!("what is left of session {session} is removed");
+        return Decision::act(Reason::Preflight, message, vec![Step::ForgetSession { session, trials }]);
+    }
     let search = search(&facts.tuning);
     let session = SessionRecord {
         // A search that is changed and changed back begins another session: the trials of the first had another baseline.
@@ -140,6 +153,22 @@ fn shadowed(facts: &Facts, knobs: &[String]) -> Option<String> {
         if setting.source == "command line" {
             return Some(format!(
                 "{} is set on the server's command line, which wins over every file: remove it there or exclude the knob",
+                setting.name
+            ));
+        }
+        if let "database" | "user" | "database user" = setting.source.as_str() {
+            return Some(format!(
+                "{0} is set for the {1} that Howdah connects with, which wins over every file: run ALTER {2} … RESET {0}, or \
+                 exclude the knob",
+                setting.name,
+                setting.source,
+                if setting.source == "database" { "DATABASE" } else { "ROLE" }
+            ));
+        }
+        if let Some(file) = facts.file_after_ours(&setting.name) {
+            return Some(format!(
+                "{} is set in {file}, which the server reads after our file: remove it there, give our key a name that \
+                 comes after it, or exclude the knob",
                 setting.name
             ));
         }

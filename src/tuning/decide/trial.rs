@@ -165,15 +165,22 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
 fn guardrail(facts: &Facts, trial: &TuningTrial) -> Option<(Reason, String)> {
     let started = trial.status.as_ref()?.server_started_at_ms;
     let server = facts.server();
-    if facts.was_killed_for_memory() && server.is_none_or(|s| Some(s.started_at_ms) != started) {
+    if facts.was_killed_for_memory()
+        && server.map_or(!facts.is_server_unasked(), |server| Some(server.started_at_ms) != started)
+    {
         return Some((Reason::OutOfMemory, Reason::OutOfMemory.sentence().into()));
     }
-    let Some(server) = server else {
-        let why = facts.server_trouble().unwrap_or_default();
-        return Some((Reason::AvailabilityGuardrail, format!("the server does not answer: {why}")));
-    };
-    if started.is_some_and(|started| started != server.started_at_ms) {
-        return Some((Reason::PostgresRestarted, Reason::PostgresRestarted.sentence().into()));
+    match server {
+        // A Secret that is made anew, an API server that restarts: the benchmark knows whether the server answers.
+        None if facts.is_server_unasked() => {}
+        None => {
+            let why = facts.server_trouble().unwrap_or_default();
+            return Some((Reason::AvailabilityGuardrail, format!("the server does not answer: {why}")));
+        }
+        Some(server) if started.is_some_and(|started| started != server.started_at_ms) => {
+            return Some((Reason::PostgresRestarted, Reason::PostgresRestarted.sentence().into()));
+        }
+        Some(_) => {}
     }
     if facts.is_pod_unready() {
         return Some((Reason::AvailabilityGuardrail, "the server's pod is not ready".to_owned()));

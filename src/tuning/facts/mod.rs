@@ -73,6 +73,9 @@ pub struct Facts {
     /// Why the instance is no longer what the running session found, in a sentence: `instance` is still what it found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<String>,
+    /// Why the benchmark's scripts are not there, if so; looked for before a session begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scripts: Option<Trouble>,
     /// What the optimizer proposes, where a proposal is due.
     pub proposal: Option<Result<Proposal, Trouble>>,
     /// The image of the benchmark's Job.
@@ -126,6 +129,16 @@ impl Facts {
         let mut trials: Vec<_> = self.trials.iter().filter(|t| Some(t.spec.session.as_str()) == session).collect();
         trials.sort_by_key(|trial| trial.spec.number);
         trials
+    }
+
+    /// A session before the last one, and the names of its trials: with each session that begins one goes.
+    pub fn forgotten_session(&self) -> Option<(String, Vec<String>)> {
+        let last = self.session()?.name.as_str();
+        let past =
+            |trial: &&TuningTrial| trial.spec.session.as_str() != last && trial.metadata.deletion_timestamp.is_none();
+        let session = self.trials.iter().find(past)?.spec.session.clone();
+        let trials = self.trials.iter().filter(|trial| trial.spec.session == session).map(Self::name_of).collect();
+        Some((session, trials))
     }
 
     /// The trial that has not ended.
@@ -271,11 +284,9 @@ impl Facts {
         plan.scored(trial.spec.number)
     }
 
-    /// Throughput of the incumbent in its last measurement.
-    pub fn incumbent_tps(&self) -> Option<f64> {
-        let records = self.records();
-        let scores = Scores::new(self.tuning.spec.objective.metric, &records);
-        scores.incumbent().map(|incumbent| incumbent.measurement.tps.0)
+    /// Throughput below which a run of the search is ended early.
+    pub fn abandon_below_tps(&self) -> Option<f64> {
+        Scores::new(self.tuning.spec.objective.metric, &self.records()).abandon_below()
     }
 
     /// The 99th percentile of the latency that trips the guardrail, once a baseline was measured.

@@ -11,6 +11,9 @@ use crate::tuning::crd::{Recommendation, SessionRecord, SessionResources, Tuning
 use crate::tuning::measurement::Parameters;
 use crate::tuning::reason::Reason;
 
+/// Share of the data volume that databases may take when a session begins.
+const FULL: f64 = 0.8;
+
 /// The file of `ALTER SYSTEM`.
 const AUTO_CONF: &str = "postgresql.auto.conf";
 
@@ -58,6 +61,18 @@ impl Facts {
     /// The server, where it answers.
     pub fn server(&self) -> Option<&ServerFacts> {
         self.answer().map(|server| &server.facts)
+    }
+
+    /// The server was not asked: what stands in the way is on our side, and says nothing of it.
+    pub fn is_server_unasked(&self) -> bool {
+        use instance::Reason::{
+            ApiServerFailed, Forbidden, InvalidUri, SecretKeyMissing, SecretMissing, WrongPassword,
+        };
+        let trouble = self.known().and_then(|known| known.server.as_ref().err());
+        trouble.is_some_and(|trouble| {
+            let ours = [ApiServerFailed, Forbidden, InvalidUri, SecretKeyMissing, SecretMissing, WrongPassword];
+            ours.contains(&trouble.reason)
+        })
     }
 
     /// Why the server does not answer.
@@ -144,6 +159,38 @@ impl Facts {
         file.zip(self.our_file()).is_some_and(|(file, ours)| file_name(file) == ours)
     }
 
+    /// Another field manager has our key.
+    pub fn has_other_owners(&self) -> bool {
+        let key = self.known().and_then(|known| known.configuration.as_ref()?.as_ref().ok());
+        key.is_some_and(|key| !key.other_owners.is_empty())
+    }
+
+    /// The file that the server reads after ours and that sets a setting, if there is one.
+    pub fn file_after_ours(&self, name: &str) -> Option<&str> {
+        let known = self.known()?;
+        let lines = self.answer()?.file_settings.as_ref()?;
+        let our_name = self.our_file()?;
+        let is_ours = |line: &FileSetting| file_name(&line.source_file) == our_name;
+        let sets = |line: &&FileSetting| line.name == name && !is_ours(line) && !line.source_file.ends_with(AUTO_CONF);
+        let line = match lines.iter().rposition(is_ours) {
+            Some(last) => lines[last..].iter().find(sets)?,
+            None => {
+                // Ours does not exist yet. Those of a directory are read in the order of their names.
+                let reference = known.spec.configuration.config_map.as_ref()?;
+                let (directory, _) = known.pod()?.key_file(&reference.name, &reference.key)?;
+                // The main file includes ours wherever it likes.
+                let main = self.settings().get("config_file").map(|setting| setting.value.as_str());
+                let beside = |line: &&FileSetting| {
+                    let file = line.source_file.strip_prefix(directory.trim_end_matches('/'));
+                    let file = file.and_then(|file| file.strip_prefix('/')).filter(|file| !file.contains('/'));
+                    file.is_some_and(|file| file > our_name) && main != Some(&line.source_file)
+                };
+                lines.iter().filter(sets).find(beside)?
+            }
+        };
+        Some(&line.source_file)
+    }
+
     /// The marker in our file as the server sees it now, loaded or not.
     pub fn file_marker(&self) -> Option<&str> {
         let file = self.our_file()?;
@@ -200,6 +247,11 @@ impl Facts {
         self.known()?.workload.as_ref()?.as_ref().ok()?.facts.restarted_for.as_deref()
     }
 
+    /// Why the workload is not to be restarted, if so.
+    pub fn restart_hazard(&self) -> Option<&str> {
+        self.known()?.workload.as_ref()?.as_ref().ok()?.facts.restart_hazard.as_deref()
+    }
+
     /// The instance names a workload.
     pub fn has_workload(&self) -> bool {
         self.instance_spec().is_some_and(|spec| spec.workload.is_some())
@@ -208,6 +260,14 @@ impl Facts {
     /// The pod that runs the server, where it is known.
     pub fn pod_name(&self) -> Option<&str> {
         self.known()?.pod().map(|pod| pod.name.as_str())
+    }
+
+    /// The workload is there and wants no pod, and a file configures the server that will start one day.
+    pub fn is_scaled_down(&self) -> bool {
+        let Some(known) = self.known() else { return false };
+        let workload = known.workload.as_ref().and_then(|workload| workload.as_ref().ok());
+        workload.is_some_and(|workload| workload.facts.replicas == 0 && workload.pod.is_none())
+            && matches!(known.configuration, Some(Ok(_)))
     }
 
     /// The pod that runs the server is known, and not ready.
@@ -228,6 +288,32 @@ impl Facts {
         Some((container.memory_bytes as f64, limit as f64))
     }
 
+    /// Bytes that the benchmark's own tables have yet to take.
+    fn benchmark_growth(&self, server: &ServerFacts) -> i64 {
+        let pgbench = &self.tuning.spec.workload.pgbench;
+        // How much a script of the user's fills is not known.
+        let wanted = if pgbench.init_script.is_none() { i64::from(pgbench.scale) * SCALE_BYTES } else { 0 };
+        (wanted - server.benchmark_bytes).max(0)
+    }
+
+    /// Why the benchmark would fill the data volume, if it would: a server without room for its WAL stops.
+    pub fn overfills(&self, resources: &SessionResources) -> Option<String> {
+        let (volume, taken) = (resources.data_volume_bytes?, resources.database_bytes?);
+        let growth = self.server().map_or(0, |server| self.benchmark_growth(server));
+        let gib = |bytes: i64| bytes as f64 / (1_i64 << 30) as f64;
+        (growth > 0 && taken as f64 > FULL * volume as f64).then(|| {
+            format!(
+                "the benchmark takes about {:.1} GiB at scale {}, beside databases of {:.1} GiB on a data volume of {:.1} \
+                 GiB: lower workload.pgbench.scale, enlarge the volume, or correct resources.dataVolume of the \
+                 PostgresInstance",
+                gib(growth),
+                self.tuning.spec.workload.pgbench.scale,
+                gib(taken - growth),
+                gib(volume)
+            )
+        })
+    }
+
     /// What the server may use, to be frozen.
     ///
     /// # Errors
@@ -241,11 +327,14 @@ impl Facts {
             memory_bytes: found.memory_bytes.ok_or(unknown)?,
             cpu_millis: found.cpu_millis.ok_or(unknown)?,
             data_volume_bytes: found.data_volume_bytes,
-            database_bytes: self.server().map(|server| server.database_bytes),
+            database_bytes: self.server().map(|server| server.database_bytes + self.benchmark_growth(server)),
             max_connections: max_connections.ok_or("the server's max_connections can't be read")?,
         })
     }
 }
+
+/// Bytes of pgbench's own tables with their indexes for each unit of scale, and half of that for what updates leave.
+const SCALE_BYTES: i64 = 24 << 20;
 
 /// What `ALTER SYSTEM` holds of an ended session that left its baseline in effect, or this recommendation on top.
 fn stored_by(session: &SessionRecord, applied: Option<&Recommendation>) -> Parameters {

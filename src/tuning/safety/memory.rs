@@ -16,8 +16,8 @@ const TOLERANCE: f64 = 1e-9;
 /// What the server may come to use, in bytes:
 ///
 /// `shared_buffers + wal_buffers + autovacuum_max_workers·(autovacuum_work_mem or maintenance_work_mem) +
-/// maintenance_work_mem·(1 + max_parallel_maintenance_workers) + clients·κ·work_mem·hash_mem_multiplier +
-/// max_connections·10 MB`. Settings that the server doesn't have (`hash_mem_multiplier` before 13) count as absent.
+/// maintenance_work_mem·(1 + max_parallel_maintenance_workers) + sessions·κ·work_mem·hash_mem_multiplier +
+/// max_connections·10 MB`, with the sessions of [`knobs::Resources::sessions`]. Settings that the server doesn't have (`hash_mem_multiplier` before 13) count as absent.
 fn estimate(draft: &Draft) -> f64 {
     let number = |name: &str, absent: f64| draft.number(name).unwrap_or(absent);
     let resources = draft.kernel.resources;
@@ -26,7 +26,7 @@ fn estimate(draft: &Draft) -> f64 {
     shared(draft)
         + number("autovacuum_max_workers", 3.0) * autovacuum
         + maintenance * (1.0 + number("max_parallel_maintenance_workers", 0.0))
-        + f64::from(resources.clients)
+        + resources.sessions()
             * WORK_MEM_AREAS
             * draft.absolute("work_mem").unwrap_or(0.0)
             * number("hash_mem_multiplier", 1.0)
@@ -122,7 +122,7 @@ fn scale(draft: &mut Draft) -> bool {
 fn slope(draft: &Draft, name: &str) -> f64 {
     let number = |name: &str, absent: f64| draft.number(name).unwrap_or(absent);
     match name {
-        "work_mem" => f64::from(draft.kernel.resources.clients) * WORK_MEM_AREAS * number("hash_mem_multiplier", 1.0),
+        "work_mem" => draft.kernel.resources.sessions() * WORK_MEM_AREAS * number("hash_mem_multiplier", 1.0),
         "maintenance_work_mem" => {
             let own = draft.number("autovacuum_work_mem").is_some_and(|value| value >= 0.0);
             let autovacuum = if own { 0.0 } else { number("autovacuum_max_workers", 3.0) };

@@ -18,9 +18,6 @@ use super::space::Space;
 /// A baseline is measured again after this many other trials, so that drift is seen and every trial has one near it.
 pub const BASELINE_EVERY: usize = 4;
 
-/// A trial is ended early when it stays below this share of the incumbent's throughput.
-pub const ABANDON_BELOW: f64 = 0.7;
-
 /// What a session goes by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rules {

@@ -4,7 +4,10 @@ use super::Record;
 use crate::learn::gaussian::{GaussianProcess, Row};
 use crate::tuning::crd::{ObjectiveMetric, TrialKind};
 use crate::tuning::measurement::{Measurement, Parameters};
-use crate::tuning::objective;
+use crate::tuning::objective::{self, Baselines};
+
+/// A run is ended early when it stays below this share of the throughput that the incumbent would have now.
+const ABANDON_BELOW: f64 = 0.7;
 
 /// A trial's gain over the baselines measured nearest to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,7 @@ pub struct Incumbent<'a> {
 #[derive(Clone, Debug)]
 pub struct Scores<'a> {
     metric: ObjectiveMetric,
+    baselines: Baselines,
     scored: Vec<(&'a Record, &'a Measurement, f64)>,
 }
 
@@ -45,8 +49,7 @@ impl<'a> Scores<'a> {
             .filter(|r| r.kind != TrialKind::Verify)
             .filter_map(|r| r.measurement().map(|m| (r, m)))
             .collect();
-        let baselines =
-            objective::Baselines::new(measured.iter().filter(|(r, _)| r.is_baseline()).map(|(r, m)| (r.number, *m)));
+        let baselines = Baselines::new(measured.iter().filter(|(r, _)| r.is_baseline()).map(|(r, m)| (r.number, *m)));
         let scored = measured
             .into_iter()
             .filter_map(|(record, measurement)| {
@@ -54,7 +57,7 @@ impl<'a> Scores<'a> {
                 Some((record, measurement, gain))
             })
             .collect();
-        Self { metric, scored }
+        Self { metric, baselines, scored }
     }
 
     /// The score of one trial.
@@ -85,6 +88,14 @@ impl<'a> Scores<'a> {
             parameters: &last.0.parameters,
             measurement: last.1,
         })
+    }
+
+    /// Throughput below which a run of the search is clearly worse than the incumbent, whose own has drifted with the
+    /// machine as the baseline's has since. None without an incumbent, and where throughput is not what counts.
+    pub fn abandon_below(&self) -> Option<f64> {
+        let incumbent = self.incumbent().filter(|_| self.metric != ObjectiveMetric::Latency)?;
+        let drift = self.baselines.latest()?.tps / self.baselines.at(incumbent.last_trial)?.tps;
+        Some(ABANDON_BELOW * incumbent.measurement.tps.0 * drift)
     }
 
     /// The levels of the search's trials over the space.

@@ -109,6 +109,30 @@ fn wal_matters(record: &Record, random: &mut Random) -> Outcome {
 }
 
 #[test]
+fn a_run_is_given_up_by_what_the_incumbent_would_have_now() {
+    let record = |number: i32, kind, log_gain: f64| Record {
+        number,
+        kind,
+        arm: None,
+        point: vec![f64::from(number) / 10.0],
+        parameters: match kind {
+            TrialKind::Baseline => Parameters::new(),
+            _ => [("work_mem".to_owned(), "8MB".to_owned())].into(),
+        },
+        outcome: measured(log_gain),
+    };
+    let mut records = vec![record(1, TrialKind::Baseline, 0.0), record(2, TrialKind::Explore, 0.2)];
+    let below = |records: &[Record], metric| Scores::new(metric, records).abandon_below();
+    let first = below(&records, ObjectiveMetric::Throughput).unwrap();
+    assert!((first - 700.0 * 0.2_f64.exp()).abs() < 1e-6, "{first}");
+    assert_eq!(below(&records, ObjectiveMetric::Latency), None);
+    // The machine has become slower by half: so would the incumbent be, of which half was seen before.
+    records.push(record(3, TrialKind::Baseline, -0.5_f64));
+    let later = below(&records, ObjectiveMetric::Throughput).unwrap();
+    assert!((later - first * (-0.25_f64).exp()).abs() < 1e-6, "{later}");
+}
+
+#[test]
 fn a_space_without_effect_is_hardly_ever_recommended() {
     let noise = |_: &Record, random: &mut Random| measured(0.05 * random.normal());
     let sessions = 100;

@@ -181,6 +181,17 @@ fn the_users_range_is_kept_to_its_bounds() {
 }
 
 #[test]
+fn the_users_bounds_bind_special_values_too() {
+    let lowest = |min: Option<&str>, max: Option<&str>| {
+        let selection = KnobSelection { include: vec!["commit_delay".into()], ..ranged("commit_delay", min, max) };
+        let space = build(&selection, RestartPolicy::Never).unwrap();
+        space.decode(&vec![0.0; space.dimensions().len()])["commit_delay"].clone()
+    };
+    assert_eq!((lowest(None, None), lowest(None, Some("500"))), ("0".into(), "0".into()));
+    assert_eq!(lowest(Some("20"), Some("500")), "20");
+}
+
+#[test]
 fn special_values_have_a_share_of_their_own() {
     let space = whole();
     let zero = space.decode(&vec![0.0; space.dimensions().len()]);

@@ -1,8 +1,9 @@
 //! StatefulSets and Deployments: their pods, and restarting them.
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::Selector;
 use kube::{Api, Client};
@@ -93,6 +94,38 @@ fn stateful_set_facts(set: &StatefulSet) -> Result<WorkloadFacts, String> {
                     || status.current_revision == status.update_revision)
         }),
         restarted_for: restarted_for(&spec.template),
+        restart_hazard: stateful_set_hazard(spec),
+    })
+}
+
+/// A pod that nobody replaces does not restart.
+fn stateful_set_hazard(spec: &StatefulSetSpec) -> Option<String> {
+    let strategy = spec.update_strategy.as_ref()?;
+    let partition = strategy.rolling_update.as_ref().and_then(|rolling| rolling.partition).unwrap_or(0);
+    let found = match strategy.type_.as_deref() {
+        Some("OnDelete") => "updateStrategy OnDelete",
+        _ if partition >= spec.replicas.unwrap_or(1).max(1) => "an updateStrategy with a partition above all pods",
+        _ => return None,
+    };
+    Some(format!(
+        "the StatefulSet has {found}, by which none of them restarts: set updateStrategy.type RollingUpdate without one"
+    ))
+}
+
+/// Two servers on the same data destroy it.
+fn deployment_hazard(spec: &DeploymentSpec) -> Option<String> {
+    let strategy = spec.strategy.as_ref();
+    let surge = strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.max_surge.as_ref());
+    let none = match surge {
+        Some(IntOrString::Int(surge)) => *surge == 0,
+        Some(IntOrString::String(surge)) => surge.trim_end_matches('%').trim() == "0",
+        None => false,
+    };
+    let recreates = strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate");
+    (!recreates && !none).then(|| {
+        "the Deployment starts a new pod before the old one has ended, and two servers would share the data: set its \
+         strategy.type to Recreate"
+            .to_owned()
     })
 }
 
@@ -110,6 +143,7 @@ fn deployment_facts(deployment: &Deployment) -> Result<WorkloadFacts, String> {
                 && status.replicas.unwrap_or(0) <= replicas
         }),
         restarted_for: restarted_for(&spec.template),
+        restart_hazard: deployment_hazard(spec),
     })
 }
 
@@ -136,6 +170,29 @@ mod tests {
             "status": status
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn two_servers_on_the_same_data_are_a_hazard_and_so_is_none() {
+        let set = |strategy: serde_json::Value| {
+            let mut set = set(json!({}));
+            set.spec.as_mut().unwrap().update_strategy = Some(serde_json::from_value(strategy).unwrap());
+            stateful_set_facts(&set).unwrap().restart_hazard
+        };
+        assert_eq!(set(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})), None);
+        assert!(set(json!({"type": "OnDelete"})).unwrap().contains("OnDelete"));
+        assert!(set(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}})).is_some());
+        let deployment = |strategy: serde_json::Value| {
+            let spec = json!({"selector": {"matchLabels": {"app": "db"}}, "template": {}, "strategy": strategy});
+            let deployment = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+            deployment_facts(&deployment).unwrap().restart_hazard
+        };
+        assert_eq!(deployment(json!({"type": "Recreate"})), None);
+        assert_eq!(deployment(json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "0%"}})), None);
+        assert_eq!(deployment(json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}})), None);
+        for surging in [json!({}), json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}})] {
+            assert!(deployment(surging).unwrap().contains("Recreate"));
+        }
     }
 
     #[test]

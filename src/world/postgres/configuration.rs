@@ -45,7 +45,8 @@ pub async fn alter_system<'a>(
 ) -> Result<(), QueryError> {
     for (name, value) in parameters {
         let statement = format!("ALTER SYSTEM SET {} = {}", quote::setting(name), quote::literal(value));
-        run_alter_system(client, name, &statement, format!("setting {name} to {value} by ALTER SYSTEM")).await?;
+        let doing = || format!("setting {name} to {value} by ALTER SYSTEM");
+        client.batch_execute(&statement).await.map_err(|error| query_error(doing(), &error))?;
     }
     Ok(())
 }
@@ -57,24 +58,10 @@ pub async fn alter_system_reset<'a>(
 ) -> Result<(), QueryError> {
     for name in names {
         let statement = format!("ALTER SYSTEM RESET {}", quote::setting(name));
-        run_alter_system(client, name, &statement, format!("resetting {name} by ALTER SYSTEM")).await?;
+        let doing = || format!("resetting {name} by ALTER SYSTEM");
+        client.batch_execute(&statement).await.map_err(|error| query_error(doing(), &error))?;
     }
     Ok(())
-}
-
-/// Where the role may not do it, the error says which statement allows it (PostgreSQL 15 and newer; before, only a
-/// superuser may).
-async fn run_alter_system(client: &Client, name: &str, statement: &str, doing: String) -> Result<(), QueryError> {
-    let Err(error) = client.batch_execute(statement).await else { return Ok(()) };
-    match query_error(doing, &error) {
-        QueryError::Denied { doing, message } => {
-            let asked = client.query_one("SELECT quote_ident(current_user)", &[]).await;
-            let role: String = asked.map_err(|error| query_error("asking for the role", &error))?.get(0);
-            let grant = format!("GRANT ALTER SYSTEM ON PARAMETER {} TO {role}", quote::setting(name));
-            Err(QueryError::Denied { doing, message: format!("{message}; run as a superuser: {grant}") })
-        }
-        other => Err(other),
-    }
 }
 
 /// Has the server write a checkpoint and waits for its end, however long it takes. Returns the seconds that it took.

@@ -9,6 +9,7 @@ use super::query_error;
 use crate::postgres::error::QueryError;
 use crate::postgres::server::{MARKER, ServerFacts};
 use crate::postgres::setting::{FileSetting, Setting, Settings};
+use crate::world::pgbench::database::DATABASE;
 
 /// Everything in `pg_settings` that the role may see. Without `pg_read_all_settings`, some settings and all source
 /// files are absent.
@@ -92,10 +93,12 @@ pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
              (extract(epoch FROM pg_postmaster_start_time()) * 1000)::int8, \
              (extract(epoch FROM pg_conf_load_time()) * 1000)::int8, \
              nullif(current_setting($1, true), ''), \
-             (SELECT coalesce(sum(pg_database_size(oid)), 0)::int8 FROM pg_catalog.pg_database \
-              WHERE has_database_privilege(oid, 'CONNECT')), \
-             host(inet_server_addr())",
-            &[&MARKER],
+             sizes.total, sizes.benchmark, host(inet_server_addr()) \
+             FROM (SELECT coalesce(sum(size), 0)::int8 AS total, \
+                   coalesce(sum(size) FILTER (WHERE datname = $2), 0)::int8 AS benchmark \
+                   FROM (SELECT datname, pg_database_size(oid) AS size FROM pg_catalog.pg_database \
+                         WHERE has_database_privilege(oid, 'CONNECT')) AS databases) AS sizes",
+            &[&MARKER, &DATABASE],
         )
         .await
         .map_err(|error| query_error("asking the server what it is", &error))?;
@@ -107,6 +110,7 @@ pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
         configuration_loaded_at_ms: row.get(4),
         marker: row.get(5),
         database_bytes: row.get(6),
-        address: row.get(7),
+        benchmark_bytes: row.get(7),
+        address: row.get(8),
     })
 }

@@ -1,9 +1,16 @@
 //! How a tuning ends in each mode, wherever the process died on the way.
 
+use std::collections::BTreeSet;
+
+use super::server::OUR_FILE;
 use super::*;
+use crate::postgres::setting::FileSetting;
 use crate::tuning::APPROVE_ANNOTATION;
 use crate::tuning::crd::{Recommendation, SessionOutcome, TrialState};
+use crate::tuning::decide::decide;
+use crate::tuning::facts::{Facts, Trouble};
 use crate::tuning::measurement::Parameters;
+use crate::tuning::reason::Reason;
 
 fn recommended(model: &Model) -> (Recommendation, Parameters) {
     let recommendation = model.status().recommendation.expect("a gain of 30 % is found");
@@ -110,6 +117,98 @@ fn a_changed_search_restores_the_baseline_and_begins_anew() {
     assert_eq!(model.condition("Ready"), "True RecommendationReady");
     assert_eq!(Configuration::of(&model), before);
     assert_nothing_ran_twice(&model);
+}
+
+#[test]
+fn a_session_does_not_begin_where_it_would_do_harm_or_get_stuck() {
+    let mut model = tuning(4, "Recommend", "Always", Way::NoKey);
+    model.look(None);
+    let told = |change: fn(&mut Facts)| {
+        let mut facts = model.facts();
+        change(&mut facts);
+        let decision = decide(&facts);
+        (decision.session.is_some(), decision.message)
+    };
+    fn volume(facts: &mut Facts) {
+        let declared = serde_json::from_value(json!({"dataVolume": "20Gi"})).unwrap();
+        facts.instance.as_mut().unwrap().spec.resources = Some(declared);
+    }
+    assert!(told(volume).0);
+    type Change = fn(&mut Facts);
+    let changes: [(Change, &str); 3] = [
+        (
+            |facts| {
+                volume(facts);
+                facts.tuning.spec.workload.pgbench.scale = 1000;
+            },
+            "lower workload.pgbench.scale",
+        ),
+        (
+            |facts| {
+                let message = "the ConfigMap load has no key a.sql".into();
+                facts.scripts = Some(Trouble { reason: Reason::InvalidSpecification, message });
+            },
+            "no key a.sql",
+        ),
+        (
+            |facts| {
+                let workload = facts.instance.as_mut().unwrap().workload.as_mut().unwrap().as_mut().unwrap();
+                workload.facts.restart_hazard = Some("two servers would share the data".into());
+            },
+            "two servers would share the data",
+        ),
+    ];
+    for (change, why) in changes {
+        let (begun, message) = told(change);
+        assert!(!begun && message.contains(why), "{message}");
+    }
+}
+
+#[test]
+fn what_wins_over_our_file_is_told_before_anything_is_changed() {
+    let mut model = tuning(4, "Recommend", "Never", Way::NoKey);
+    model.look(None);
+    let told = |source: Option<&str>, file: Option<&str>| {
+        let mut facts = model.facts();
+        let server = facts.instance.as_mut().unwrap().server.as_mut().unwrap();
+        let setting = server.settings.get_mut("work_mem").unwrap();
+        setting.source = source.unwrap_or(&setting.source).to_owned();
+        let line = |file: &str| FileSetting {
+            source_file: OUR_FILE.replace("howdah.conf", file),
+            name: "work_mem".into(),
+            value: "4MB".into(),
+            applied: true,
+            error: None,
+        };
+        server.file_settings.as_mut().unwrap().extend(file.map(line));
+        let decision = decide(&facts);
+        (decision.because, decision.message)
+    };
+    assert_eq!(told(None, None).0, Reason::Preflight);
+    assert_eq!(told(None, Some("a.conf")).0, Reason::Preflight);
+    for (source, file, remedy) in [
+        (Some("command line"), None, "remove it there"),
+        (Some("database user"), None, "ALTER ROLE … RESET work_mem"),
+        (Some("database"), None, "ALTER DATABASE … RESET work_mem"),
+        (None, Some("zz.conf"), "zz.conf, which the server reads after our file"),
+    ] {
+        let (because, message) = told(source, file);
+        assert_eq!(because, Reason::Shadowed);
+        assert!(message.contains(remedy), "{message}");
+    }
+}
+
+#[test]
+fn trials_of_the_last_session_stay_and_those_before_it_go() {
+    let mut model = tuning(4, "Recommend", "Never", Way::Key);
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        run(&mut model, &[]);
+        sessions.push(model.status().session.unwrap().name);
+        model.tuning.spec.optimizer.seed += 1;
+    }
+    let kept: BTreeSet<&str> = model.trials.values().map(|trial| trial.spec.session.as_str()).collect();
+    assert_eq!(kept, sessions[1..].iter().map(String::as_str).collect());
 }
 
 #[test]

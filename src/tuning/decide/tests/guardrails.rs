@@ -1,7 +1,9 @@
 //! What trips a trial, and what follows.
 
 use super::*;
+use crate::instance;
 use crate::tuning::crd::SessionOutcome;
+use crate::tuning::decide::decide;
 use crate::tuning::measurement::{BenchmarkResult, Measurement};
 use crate::tuning::reason::Reason;
 
@@ -34,6 +36,21 @@ const MISHAPS: [Mishap; 5] = [
 fn aborted(model: &Model, trial: &str) -> Option<String> {
     let status = model.trials[trial].status.as_ref().unwrap();
     (status.state == TrialState::Aborted).then(|| status.reason.clone().unwrap())
+}
+
+#[test]
+fn a_server_that_was_not_asked_trips_nothing() {
+    let mut model = tuning(5, "Recommend", "Never", Way::Key);
+    until_measuring(&mut model, Some(TrialKind::Explore));
+    let because = |reason: instance::Reason| {
+        let mut facts = model.facts();
+        facts.instance.as_mut().unwrap().server = Err(instance::Trouble::new(reason, "it was not seen"));
+        decide(&facts).because
+    };
+    assert_eq!(because(instance::Reason::Unreachable), Reason::AvailabilityGuardrail);
+    for ours in [instance::Reason::ApiServerFailed, instance::Reason::SecretMissing, instance::Reason::WrongPassword] {
+        assert_eq!(because(ours), Reason::Searching);
+    }
 }
 
 #[test]

@@ -218,6 +218,7 @@ impl Model {
             anomalies: self.anomaly_since.iter().map(anomaly).collect(),
             unseen: None,
             elsewhere: None,
+            scripts: None,
             proposal: None,
             benchmark_image: "howdah".into(),
         };
@@ -310,6 +311,7 @@ impl Model {
                 self.restart(2);
             }
             Step::SaveCheckpoint { .. } => {}
+            Step::ForgetSession { trials, .. } => self.trials.retain(|name, _| !trials.contains(name)),
             Step::CreateTrial(trial) => {
                 let mut made = (**trial).clone();
                 made.metadata.creation_timestamp = Some(self.now());

@@ -30,7 +30,7 @@ fn a_search_that_is_changed_and_changed_back_is_measured_again() {
     let mut model = tuning(4, "Recommend", "Never", Way::Key);
     run(&mut model, &[]);
     let first = model.status().session.unwrap().name;
-    let measured = |model: &Model| model.trials.len();
+    let measured = |model: &Model| model.started.len();
     let trials = measured(&model);
     model.tuning.spec.optimizer.seed += 1;
     look(&mut model, 20, &[]);
@@ -84,6 +84,38 @@ fn deletion_waits_for_a_tuning_whose_baseline_is_the_recommendation() {
         run(&mut model, &[]);
         assert_eq!((model.gone, Configuration::of(&model)), (true, before));
     }
+}
+
+#[test]
+fn suspension_waits_for_it_too_and_leaves_what_replaced_the_recommendation() {
+    for way in [Way::AlterSystem, Way::Key] {
+        let mut model = tuning(4, "Apply", "Never", way);
+        let before = Configuration::of(&model);
+        run(&mut model, &[]);
+        let applied = model.clone();
+        model.rivals = vec![rival(true, false, 10, &model)];
+        model.tuning.spec.suspend = true;
+        if matches!(way, Way::Key) {
+            model.key = Some("work_mem = '6MB'\n".into());
+        }
+        for _ in 0..20 {
+            model.look(None);
+        }
+        assert_eq!(
+            (model.condition("Stalled").as_str(), model.condition("Suspended").as_str()),
+            ("True InstanceBusy", "False Restoring")
+        );
+        (model.key, model.rivals) = (applied.key, Vec::new());
+        run(&mut model, &[]);
+        assert_eq!((model.condition("Suspended").as_str(), Configuration::of(&model)), ("True Suspended", before));
+    }
+    let mut model = tuning(4, "Apply", "Never", Way::Key);
+    run(&mut model, &[]);
+    model.key = Some("work_mem = '6MB'\n".into());
+    model.tuning.spec.suspend = true;
+    run(&mut model, &[]);
+    assert_eq!(model.condition("Suspended"), "True Suspended");
+    assert_eq!(model.key.as_deref(), Some("work_mem = '6MB'\n"));
 }
 
 #[test]
