@@ -48,6 +48,8 @@ pub enum Rejection {
     NoTime,
     /// The row has the wrong number of columns, or is no JSON.
     Malformed,
+    /// The statement is older than what is learnt from.
+    TooOld,
     /// The statement is longer than is read ([`LONGEST_STATEMENT`]).
     TooLong,
 }
@@ -62,6 +64,7 @@ impl std::fmt::Display for Rejection {
             Self::NotFinite => "have a cost that is not finite",
             Self::NoTime => "have a time that can't be read",
             Self::Malformed => "are malformed",
+            Self::TooOld => "are older than spec.source.window",
             Self::TooLong => "have too long a statement",
         })
     }

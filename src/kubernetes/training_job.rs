@@ -114,7 +114,7 @@ pub fn like(pod: &Pod, spec: &PodSpec, container: Container) -> PodSpec {
         image_pull_secrets: spec.image_pull_secrets.clone(),
         node_selector: spec.node_selector.clone(),
         tolerations: spec.tolerations.clone(),
-        affinity: beside(pod, spec),
+        affinity: beside(pod, volumes(spec).iter().filter(mounted)),
         security_context: spec.security_context.clone(),
         volumes: Some(volumes(spec).iter().filter(mounted).cloned().collect()),
         containers: vec![Container { volume_mounts: mounts.clone(), ..container }],
@@ -136,8 +136,8 @@ fn wanted(volume: &Volume) -> bool {
 }
 
 /// A volume that one node mounts at a time can be shared on that node only.
-fn beside(pod: &Pod, spec: &PodSpec) -> Option<Affinity> {
-    let claims = volumes(spec).iter().any(|volume| volume.persistent_volume_claim.is_some());
+fn beside<'a>(pod: &Pod, mut mounted: impl Iterator<Item = &'a Volume>) -> Option<Affinity> {
+    let claims = mounted.any(|volume| volume.persistent_volume_claim.is_some());
     let term =
         || PodAffinityTerm {
             topology_key: "kubernetes.io/hostname".into(),

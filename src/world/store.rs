@@ -9,7 +9,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
 /// Why the store could not be used. Each says where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -156,8 +156,9 @@ impl Store {
         Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
 
-    /// Brings what is stored into a directory, and says where it is, in the order of the paths. Only that whose name is
-    /// `wanted`, and the names of the directories that lead to it.
+    /// Brings what is stored into a directory. Only that whose name is `wanted`, and the names of the directories that lead
+    /// to it; only what was written at `since_ms` (since 1970) or later, and of that the newest that have no more than so
+    /// many `bytes`.
     ///
     /// # Errors
     /// When the store can't be read, or the directory can't be written.
@@ -165,10 +166,24 @@ impl Store {
         &self,
         directory: &std::path::Path,
         wanted: fn(&str) -> bool,
-    ) -> Result<Vec<std::path::PathBuf>, StoreError> {
-        let listed = self.0.list(None).map_ok(|found| found.location);
-        let mut paths: Vec<Path> = listed.try_collect().await.map_err(|error| failed("", &error))?;
-        paths.retain(|path| path.parts().all(|part| wanted(part.as_ref())));
+        since_ms: i64,
+        bytes: u64,
+    ) -> Result<Brought, StoreError> {
+        let mut found: Vec<_> = self.0.list(None).try_collect().await.map_err(|error| failed("", &error))?;
+        found.retain(|object| object.location.parts().all(|part| wanted(part.as_ref())));
+        let all = found.len();
+        found.retain(|object| object.last_modified.timestamp_millis() >= since_ms);
+        let older = all - found.len();
+        found.sort_by(|a, b| (b.last_modified, &b.location).cmp(&(a.last_modified, &a.location)));
+        let mut room = bytes;
+        let fits = |object: &ObjectMeta| {
+            room.checked_sub(object.size).is_some_and(|rest| {
+                room = rest;
+                true
+            })
+        };
+        let mut paths: Vec<Path> = found.iter().cloned().take_while(fits).map(|object| object.location).collect();
+        let beyond = found.len() - paths.len();
         paths.sort();
         let mut files = Vec::new();
         for (number, path) in paths.iter().enumerate() {
@@ -184,7 +199,7 @@ impl Store {
             tokio::io::AsyncWriteExt::flush(&mut output).await.map_err(kept)?;
             files.push(file);
         }
-        Ok(files)
+        Ok(Brought { files, older, beyond })
     }
 
     /// Removes everything under the path's directory (`shop/orders`, not `shop/orders-2`).
@@ -199,6 +214,17 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// What was brought from a store.
+#[derive(Debug)]
+pub struct Brought {
+    /// Files, in the order of their paths in the store.
+    pub files: Vec<std::path::PathBuf>,
+    /// How many were left for being too old.
+    pub older: usize,
+    /// How many of the older ones there was no room for.
+    pub beyond: usize,
 }
 
 fn parse(path: &str) -> Result<Path, StoreError> {
@@ -229,6 +255,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn the_newest_files_that_fit_are_brought() {
+        let (bucket, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, seconds) in [("a.csv", 1000), ("b.csv", 2000), ("c.csv", 3000)] {
+            let file = std::fs::File::create(bucket.path().join(name)).unwrap();
+            file.set_len(100).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+        }
+        let store = Store::open(&format!("file://{}", bucket.path().display())).unwrap();
+        let brought = async |since_ms, bytes| {
+            let Brought { files, older, beyond } =
+                store.download(copies.path(), |_| true, since_ms, bytes).await.unwrap();
+            let names = files.iter().map(|file| file.file_name().unwrap().to_string_lossy()[7..].to_owned());
+            (names.collect::<Vec<_>>().join(" "), older, beyond)
+        };
+        assert_eq!(brought(0, 1000).await, ("a.csv b.csv c.csv".into(), 0, 0));
+        assert_eq!(brought(0, 250).await, ("b.csv c.csv".into(), 0, 1));
+        assert_eq!(brought(2_500_000, 1000).await, ("c.csv".into(), 2, 0));
+        assert_eq!(brought(0, 50).await, (String::new(), 0, 3));
+    }
+
+    #[tokio::test]
     async fn what_is_put_is_got_until_its_directory_is_deleted() {
         let directory = std::env::temp_dir().join(format!("howdah-store-{}", std::process::id()));
         let store = Store::open(&format!("file://{}", directory.display())).unwrap();
@@ -243,7 +290,7 @@ mod tests {
         assert_eq!(listed, ["actor", "old"]);
         let copies = tempfile::tempdir().unwrap();
         store.put("shop/orders/_temporary/0", vec![6]).await.unwrap();
-        let files = store.download(copies.path(), |name| !name.starts_with('_')).await.unwrap();
+        let files = store.download(copies.path(), |name| !name.starts_with('_'), 0, 1 << 20).await.unwrap().files;
         let contents: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
         assert_eq!(contents, [vec![4], vec![3], vec![5]]);
         store.delete_prefix("shop/orders").await.unwrap();

@@ -8,6 +8,7 @@ mod process;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use howdah::cost::answer::{Detail, Predictor};
 use howdah::cost::classes::{TargetSpec, parse_bounds};
@@ -18,6 +19,7 @@ use howdah::cost::train::{Candidate, Options, train};
 use howdah::serve::cost::grpc::v1;
 use howdah::serve::cost::{Groups, Limits, Serving, grpc, rest};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use v1::query_cost_client::QueryCostClient;
 
@@ -157,6 +159,15 @@ async fn routers_get_what_they_read() {
     let routed = client.route(v1::RouteRequest { query: query.clone() }).await.unwrap().into_inner();
     assert_eq!(routed.routing_group, group);
 
+    // What the model does not vouch for goes where unknown statements go.
+    let unknown = "vacuum zebra";
+    assert!(model().predict(&[unknown], &[0], Detail::default())[0].targets[0].abstains);
+    let gateway = json!({"trinoQueryProperties": {"body": unknown}});
+    let (status, _, text) = server.post("/v1/route", gateway.to_string()).await;
+    assert!(status == 200 && text.contains(r#""routingGroup":null"#) && text.contains("abstains"), "{text}");
+    let refused = client.route(v1::RouteRequest { query: unknown.into() }).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+
     let infer =
         json!({"id": "7", "inputs": [{"name": "query", "shape": [2], "datatype": "BYTES", "data": [query, "x"]}]});
     let (status, _, text) = server.post("/v2/models/cpu/infer", infer.to_string()).await;
@@ -271,4 +282,15 @@ async fn what_is_served_is_counted() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+    assert!(!text.contains("healthz"), "probes are nobody's requests");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let server = start(Limits { timeout: Duration::from_millis(100), ..Limits::default() }).await;
+    let mut stream = tokio::net::TcpStream::connect(server.rest).await.unwrap();
+    stream.write_all(b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{").await.unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 504");
 }

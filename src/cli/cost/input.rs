@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cost::classes::{TargetSpec, parse_bounds};
 use crate::cost::fetch::FileLog;
-use crate::cost::reading::postgres::TARGETS;
+use crate::cost::reading::postgres::places;
+use crate::cost::reading::sampling::Sampling;
 use crate::cost::reading::{Columns, Format};
 
 /// A query log.
@@ -95,11 +96,10 @@ impl Input {
             plan: plan.transpose()?.map(|(cost, rows)| (cost.trim().to_owned(), rows.trim().to_owned())),
         };
         let names = targets.iter().map(|(_, column)| column.clone()).collect();
-        let log = FileLog::open(&self.input, format, columns, names, 1.0 / self.sample_rate)?;
+        let log = FileLog::open(&self.input, format, columns, names)?;
+        let log = log.sampled(Sampling::of_share(f64::from(self.sample_rate)));
         if log.format()?.is_postgres() {
-            if let Some((_, unknown)) = targets.iter().find(|(_, column)| !TARGETS.contains(&column.as_str())) {
-                bail!("a PostgreSQL log has no {unknown:?}: its targets are {}", TARGETS.join(", "));
-            }
+            places(targets.iter().map(|(_, column)| column.as_str())).map_err(anyhow::Error::msg)?;
         } else if self.query_column.is_none() && !targets.is_empty() {
             bail!("name the column with the statement's text: --query-column COLUMN");
         }

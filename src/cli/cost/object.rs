@@ -233,7 +233,9 @@ impl Right {
 fn untrained(error: &TrainError) -> Trouble {
     let reason = match error {
         TrainError::Log(_) => Reason::SourceUnreadable,
-        TrainError::Empty { .. } | TrainError::Classes(_) | TrainError::TooFew { .. } => Reason::TooLittleData,
+        TrainError::Empty { .. } | TrainError::Classes(_) | TrainError::OneSided { .. } | TrainError::TooFew { .. } => {
+            Reason::TooLittleData
+        }
         TrainError::NoTimes => Reason::InvalidSpecification,
         TrainError::Boost(_) => Reason::TrainingFailed,
     };

@@ -13,6 +13,7 @@ use crate::cost::fetch::FileLog;
 use crate::cost::log::Log;
 use crate::cost::model::CostModel;
 use crate::cost::reading::{Columns, Format};
+use crate::cost::sqltext::statements;
 
 /// Says what statements will cost, one JSON line each.
 #[derive(Debug, Args)]
@@ -23,7 +24,8 @@ pub struct Predict {
     /// One statement.
     #[arg(long, value_name = "SQL", conflicts_with = "input")]
     query: Option<String>,
-    /// Statements: a table, JSON lines or Parquet with a query column, or any other text with one statement a line.
+    /// Statements: a table, JSON lines or Parquet with a query column, or any other text: statements that end in
+    /// semicolons, or one a line.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// The column with the statement's text.
@@ -62,11 +64,16 @@ pub fn run(arguments: &Predict) -> Result<()> {
         (Some(query), _) => tell(query),
         (None, Some(path)) if plain(path) => {
             let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-            text.lines().filter(|line| !line.trim().is_empty()).for_each(&mut tell);
+            let lines = || text.lines().filter(|line| !line.trim().is_empty());
+            if text.contains(';') {
+                statements(&text).into_iter().for_each(|(_, statement)| tell(statement));
+            } else {
+                lines().for_each(&mut tell);
+            }
         }
         (None, Some(path)) => {
             let columns = Columns { query: arguments.query_column.clone(), ..Columns::default() };
-            let log = FileLog::open(std::slice::from_ref(path), None, columns, Vec::new(), 1.0)?;
+            let log = FileLog::open(std::slice::from_ref(path), None, columns, Vec::new())?;
             if log.format()? == Format::PostgresCsvLog && !path.to_string_lossy().contains("csv") {
                 bail!("{} is no table, JSON lines or Parquet", path.display());
             }
@@ -85,7 +92,7 @@ pub fn run(arguments: &Predict) -> Result<()> {
     }
 }
 
-/// Whether a file is plain text with a statement a line.
+/// Whether a file is plain text: statements that end in semicolons, or one a line where there are none.
 fn plain(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|extension| extension == "sql" || extension == "txt")
 }

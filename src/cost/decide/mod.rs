@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::crd::{QueryCostModelStatus, RoutingGroups, Serving};
+use super::crd::{QueryCostModelStatus, RoutingGroups, Serving, SplitSpec};
 use super::deployment;
 use super::facts::{Beside, DeploymentFacts, Facts, Trouble};
 use super::model_path;
@@ -122,6 +122,14 @@ fn check(facts: &Facts) -> Result<(), String> {
     } else if files.is_some_and(|files| files.columns.is_none() && files.format.is_some()) {
         return Err("spec.source.files.columns is missing: name at least the column with the query".into());
     }
+    let timed = files.and_then(|files| files.columns.as_ref()).is_none_or(|columns| columns.time.is_some());
+    if !server_log && !timed && spec.training.split == SplitSpec::Time {
+        return Err(
+            "spec.training.split is Time, and spec.source.files.columns names no time: name the column that says \
+                    when a statement ran, or set spec.training.split to Random or Template"
+                .into(),
+        );
+    }
     check_schedule(spec.training.schedule.as_deref())
 }
 
@@ -185,7 +193,10 @@ fn serve(facts: &Facts, status: &mut QueryCostModelStatus, steps: &mut Vec<Step>
     let pattern = match &facts.pattern {
         Ok(pattern) => pattern,
         // What was made before goes on.
-        Err(Trouble { reason, message }) => return stands("Serving", false, *reason, message.clone()),
+        Err(Trouble { reason, message }) => {
+            let ready = facts.deployment.as_ref().is_some_and(|found| found.ready > 0);
+            return stands("Serving", ready, *reason, message.clone());
+        }
     };
     let metadata = &facts.model.metadata;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();

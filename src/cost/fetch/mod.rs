@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 
 use super::log::{Log, LogError, Reading, Statement};
+use super::reading::sampling::Sampling;
 use super::reading::{Collector, Columns, Format, csv, json, parquet, postgres};
 
 pub use plan::Explain;
@@ -26,14 +27,13 @@ pub struct FileLog {
     format: Option<Format>,
     columns: Columns,
     targets: Vec<String>,
-    weight: f32,
+    sampling: Sampling,
     done: Arc<AtomicU64>,
 }
 
 impl FileLog {
     /// A log of files, and of the files in directories by their names. `format` absent: by each file's name and beginning.
-    /// In a table, `columns.targets` are the columns of `targets`; PostgreSQL's own logs need no columns, and `weight` is
-    /// what each statement of a sampled one stands for.
+    /// In a table, `columns.targets` are the columns of `targets`; PostgreSQL's own logs need no columns.
     ///
     /// # Errors
     /// There is no such file.
@@ -42,7 +42,6 @@ impl FileLog {
         format: Option<Format>,
         columns: Columns,
         targets: Vec<String>,
-        weight: f32,
     ) -> Result<Self, LogError> {
         let mut files = Vec::new();
         for path in paths {
@@ -59,7 +58,13 @@ impl FileLog {
                 files.push(path.clone());
             }
         }
-        Ok(Self { files, format, columns, targets, weight, done: Arc::default() })
+        Ok(Self { files, format, columns, targets, sampling: Sampling::default(), done: Arc::default() })
+    }
+
+    /// Of PostgreSQL's own logs: which statements the server wrote there.
+    #[must_use]
+    pub fn sampled(self, sampling: Sampling) -> Self {
+        Self { sampling, ..self }
     }
 
     /// Bytes of all files.
@@ -72,16 +77,31 @@ impl FileLog {
         self.done.clone()
     }
 
-    /// The format of the first file.
+    /// The format of the first file; without columns, of the first that PostgreSQL wrote.
     ///
     /// # Errors
     /// It can't be read.
     pub fn format(&self) -> Result<Format, LogError> {
         match (self.format, self.files.first()) {
-            (Some(format), _) => Ok(format),
-            (None, Some(file)) => self.detect(file).map(|(format, _)| format),
-            (None, None) => Err(LogError("no log is named".into())),
+            (Some(format), _) => return Ok(format),
+            (None, Some(_)) => {}
+            (None, None) => return Err(LogError("no log is named".into())),
         }
+        let formats = || self.files.iter().map(|file| self.detect(file).map(|(format, _)| format));
+        let first = formats().next().unwrap_or(Ok(Format::Csv))?;
+        // Beside its csvlog or jsonlog a server writes another one for people.
+        match self.columns.query.is_empty() && !first.is_postgres() {
+            true => Ok(formats().flatten().find(|format| format.is_postgres()).unwrap_or(first)),
+            false => Ok(first),
+        }
+    }
+
+    /// Whether a file among others holds nothing for us: writers leave empty ones, and what has no columns that were named
+    /// is read only where PostgreSQL wrote it.
+    fn is_beside(&self, format: Format, input: &mut dyn BufRead) -> bool {
+        let mut empty = || input.fill_buf().is_ok_and(<[u8]>::is_empty);
+        let others = self.format.is_none() && self.columns.query.is_empty() && !format.is_postgres();
+        self.files.len() > 1 && (others || empty())
     }
 
     /// A file's format, and its bytes from the beginning, uncompressed.
@@ -140,14 +160,18 @@ impl Log for FileLog {
     fn read(&self, each: &mut dyn FnMut(Statement)) -> Result<Reading, LogError> {
         self.done.store(0, Ordering::Relaxed);
         let mut reading = Reading::default();
+        let mut objects = json::Objects::of(&self.columns);
         for path in &self.files {
-            let (format, input) = self.detect(path)?;
+            let (format, mut input) = self.detect(path)?;
+            if self.is_beside(format, &mut input) {
+                continue;
+            }
             let mut into = Collector { file: path.display().to_string(), each, reading: &mut reading };
             match format {
                 Format::Csv => csv::read(input, &self.columns, &mut into)?,
-                Format::JsonLines => json::read(input, &self.columns, &mut into)?,
-                Format::PostgresCsvLog => postgres::read_csv(input, &self.targets, self.weight, &mut into)?,
-                Format::PostgresJsonLog => postgres::read_json(input, &self.targets, self.weight, &mut into)?,
+                Format::JsonLines => objects.read(input, &mut into)?,
+                Format::PostgresCsvLog => postgres::read_csv(input, &self.targets, self.sampling, &mut into)?,
+                Format::PostgresJsonLog => postgres::read_json(input, &self.targets, self.sampling, &mut into)?,
                 Format::Parquet => {
                     drop(input);
                     let told = |error: std::io::Error| LogError(format!("{} can't be read: {error}", path.display()));
@@ -157,6 +181,7 @@ impl Log for FileLog {
                 }
             }
         }
+        objects.check()?;
         Ok(reading)
     }
 }
@@ -184,8 +209,8 @@ impl Log for TextLog {
         match Format::detect("", &self.bytes) {
             Format::Csv => csv::read(input, &self.columns, &mut into)?,
             Format::JsonLines => json::read(input, &self.columns, &mut into)?,
-            Format::PostgresCsvLog => postgres::read_csv(input, &self.targets, 1.0, &mut into)?,
-            Format::PostgresJsonLog => postgres::read_json(input, &self.targets, 1.0, &mut into)?,
+            Format::PostgresCsvLog => postgres::read_csv(input, &self.targets, Sampling::default(), &mut into)?,
+            Format::PostgresJsonLog => postgres::read_json(input, &self.targets, Sampling::default(), &mut into)?,
             Format::Parquet => {
                 let bytes: bytes::Bytes = self.bytes.clone().into();
                 parquet::read(bytes, &self.columns, &mut into)?;
@@ -227,12 +252,41 @@ mod tests {
         ] {
             store.put(name, b"query,cpu\nselect 1,2\n".to_vec()).await.unwrap();
         }
-        let files = store.download(copies.path(), is_log_name).await.unwrap();
+        let files = store.download(copies.path(), is_log_name, 0, 1 << 20).await.unwrap().files;
         assert_eq!(files.len(), 1, "{files:?}");
         let columns = Columns { query: "query".into(), targets: vec!["cpu".into()], ..Columns::default() };
         for path in [files[0].clone(), bucket.path().join("day=1")] {
-            let log = FileLog::open(&[path], None, columns.clone(), vec!["cpu".into()], 1.0).unwrap();
+            let log = FileLog::open(&[path], None, columns.clone(), vec!["cpu".into()]).unwrap();
             assert_eq!(log.read(&mut |_| {}).unwrap().statements, 1);
         }
+    }
+
+    #[test]
+    fn what_lies_beside_a_log_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        let read = |columns: Columns, target: &str| {
+            let log = FileLog::open(&[directory.path().to_owned()], None, columns, vec![target.to_owned()])?;
+            Ok::<_, LogError>((log.format()?.is_postgres(), log.read(&mut |_| {})?.statements))
+        };
+        // An hour in which no statement had a cost, and a file that nothing was written to yet.
+        write("hour-1.jsonl", "{\"query\": \"select 1\", \"cpu\": 1}\n");
+        write("hour-2.jsonl", "{\"query\": \"select 2\"}\n");
+        write("hour-3.csv", "");
+        let columns =
+            |target: &str| Columns { query: "query".into(), targets: vec![target.into()], ..Columns::default() };
+        assert_eq!(read(columns("cpu"), "cpu").unwrap(), (false, 2));
+        assert!(read(columns("io"), "io").unwrap_err().0.contains("no column \"io\""));
+        for name in ["hour-1.jsonl", "hour-2.jsonl", "hour-3.csv"] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        // A server with a jsonlog writes what comes before its collector to another.
+        write("postgresql-1.log", "2026-11-22 10:00:00 UTC LOG:  ending log output to stderr\n");
+        write(
+            "postgresql-2.json",
+            "{\"timestamp\":\"2026-11-22 10:00:00.000 UTC\",\"session_id\":\"1\",\"error_severity\":\"LOG\",\"message\":\"duration: 2.5 ms  \
+             statement: select 1\"}\n",
+        );
+        assert_eq!(read(Columns::default(), "duration").unwrap(), (true, 1));
     }
 }

@@ -9,7 +9,8 @@ use super::{FileLog, is_log_name};
 use crate::cost::crd::{Files, LogColumns, QueryCostModel};
 use crate::cost::facts::Trouble;
 use crate::cost::grants::Grants;
-use crate::cost::log::{Log, LogError, Reading, Statement};
+use crate::cost::log::{Log, LogError, Reading, Rejection, Statement};
+use crate::cost::reading::sampling::Sampling;
 use crate::cost::reading::{Columns, Format};
 use crate::cost::reason::Reason;
 use crate::cost::training::format;
@@ -21,11 +22,15 @@ use crate::postgres::statistics::StatementStatistics;
 use crate::world::kubernetes::secret;
 use crate::world::postgres;
 use crate::world::postgres::log_files::{self, LogFile, LogFileError};
+use crate::world::postgres::server::settings;
 use crate::world::postgres::statements::statements;
-use crate::world::store::Store;
+use crate::world::store::{Brought, Store};
 
 /// Bytes of a server's log that are read at the most, the newest.
 const SERVER_LOG: u64 = 4 << 30;
+/// Bytes of what is not on a volume that are brought at the most, the newest files: a training's own storage has room for
+/// 16 GiB.
+const BUCKET: u64 = 12 << 30;
 /// Clocks differ, and a file is written to for a while after its last statement.
 const CLOCKS_SECONDS: f64 = 3600.0;
 
@@ -50,6 +55,9 @@ impl Log for Since {
             if statement.time_ms.is_some_and(|time| time < self.from_ms) { old += 1 } else { each(statement) }
         })?;
         reading.statements -= old;
+        if old > 0 {
+            reading.rejected.insert(Rejection::TooOld, old);
+        }
         Ok(reading)
     }
 }
@@ -67,13 +75,16 @@ pub async fn open(
     let source = &model.spec.source;
     let names: Vec<&str> = model.spec.targets.iter().map(|target| target.name.as_str()).collect();
     let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
-    let (paths, format, columns) = match (&source.files, &source.instance_ref) {
-        (Some(files), _) => {
-            (bring(client, model, files, grants, directory).await?, files.format.map(format), files.columns.as_ref())
-        }
+    let (paths, format, columns, sampling) = match (&source.files, &source.instance_ref) {
+        (Some(files), _) => (
+            bring(client, model, files, grants, directory).await?,
+            files.format.map(format),
+            files.columns.as_ref(),
+            Sampling::default(),
+        ),
         (None, Some(instance)) => {
-            let (paths, format) = bring_server_log(client, model, &instance.name, directory).await?;
-            (paths, Some(format), None)
+            let (paths, format, sampling) = bring_server_log(client, model, &instance.name, directory).await?;
+            (paths, Some(format), None, sampling)
         }
         (None, None) => {
             return Err(Trouble::new(Reason::InvalidSpecification, "source names neither files nor an instance"));
@@ -92,8 +103,8 @@ pub async fn open(
     };
     let columns = columns.map(columns_of).unwrap_or_default();
     let targets = names.iter().map(|name| (*name).to_owned()).collect();
-    let opened = FileLog::open(&paths, format, columns.clone(), targets, 1.0);
-    let log = opened.map_err(|error| unreadable(error.to_string()))?;
+    let opened = FileLog::open(&paths, format, columns.clone(), targets);
+    let log = opened.map_err(|error| unreadable(error.to_string()))?.sampled(sampling);
     let found = log.format().map_err(|error| unreadable(error.to_string()))?;
     if !found.is_postgres() && columns.query.is_empty() {
         let message = "spec.source.files.columns is missing, and the files are no log of PostgreSQL: name at least the column \
@@ -127,9 +138,21 @@ async fn bring(
         }
         Store::open(&files.url).map_err(|error| unreadable(error.to_string()))?
     };
-    let paths = store.download(directory, is_log_name).await.map_err(|error| unreadable(error.to_string()))?;
+    let window = duration::seconds(&model.spec.source.window) as f64 + CLOCKS_SECONDS;
+    let since = Timestamp::now().as_millisecond().saturating_sub((window * 1000.0) as i64);
+    let brought = store.download(directory, is_log_name, since, BUCKET).await;
+    let Brought { files: paths, older, beyond } = brought.map_err(|error| unreadable(error.to_string()))?;
+    if beyond > 0 {
+        tracing::warn!(beyond, "older files are left out: at most {} GiB are brought", BUCKET >> 30);
+    }
     if paths.is_empty() {
-        return Err(unreadable(format!("there is no file under {}", files.url)));
+        return Err(unreadable(match (older, beyond) {
+            (_, 1..) => format!("the newest file under {} has more than {} GiB", files.url, BUCKET >> 30),
+            (1.., _) => {
+                format!("all files under {} were written before spec.source.window begins: lengthen it", files.url)
+            }
+            _ => format!("there is no file under {}", files.url),
+        }));
     }
     Ok(paths)
 }
@@ -179,13 +202,14 @@ async fn connected(client: &Client, model: &QueryCostModel, instance: &str) -> R
     Ok(server)
 }
 
-/// Reads the server's newest logs of the format that has the most of them, the oldest first.
+/// Reads the server's newest logs of the format that has the most of them, the oldest first, and which statements it writes
+/// there.
 async fn bring_server_log(
     client: &Client,
     model: &QueryCostModel,
     instance: &str,
     directory: &Path,
-) -> Result<(Vec<PathBuf>, Format), Trouble> {
+) -> Result<(Vec<PathBuf>, Format, Sampling), Trouble> {
     let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
     let server = connected(client, model, instance).await?;
     let listed = log_files::list(&server).await.map_err(|error| told(&error))?;
@@ -198,7 +222,8 @@ async fn bring_server_log(
         log_files::read(&server, file, &path).await.map_err(|error| told(&error))?;
         paths.push(path);
     }
-    Ok((paths, format))
+    let settings = settings(&server).await.map_err(|error| unreadable(error.to_string()))?;
+    Ok((paths, format, Sampling::of(&settings)))
 }
 
 /// The newest logs of a server, the oldest first, that are not older than so many seconds; their jsonlog where it is still

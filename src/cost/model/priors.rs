@@ -60,7 +60,7 @@ impl CostModel {
     pub fn add_priors(&mut self, statistics: &[StatementStatistics]) -> usize {
         let fingerprinted = statistics.iter().map(|statement| (Text::read(&statement.query).fingerprint.0, statement));
         let new: Vec<_> = fingerprinted.filter(|(fingerprint, _)| !self.known.contains_key(fingerprint)).collect();
-        let mut learnt = HashSet::new();
+        let (mut learnt, mut added) = (HashSet::new(), false);
         for target in &mut self.targets {
             let mut spreads: HashMap<u64, Option<Spread>> = HashMap::new();
             for (fingerprint, statement) in &new {
@@ -75,12 +75,16 @@ impl CostModel {
                 if class == class_of(&target.info.bounds, spread.most)
                     && let Entry::Vacant(place) = target.history.fingerprints.entry(fingerprint)
                 {
-                    place.insert(spread.record(class, target.info.labels.len()));
-                    learnt.insert(fingerprint);
+                    added = true;
+                    let record = place.insert(spread.record(class, target.info.labels.len()));
+                    // All were in this class: the record answers once it is of enough of them.
+                    if target.history.rule.fingerprint.is_met(record.count, 1.0) {
+                        learnt.insert(fingerprint);
+                    }
                 }
             }
         }
-        if !learnt.is_empty() {
+        if added {
             self.version = self.digest();
         }
         learnt.len()

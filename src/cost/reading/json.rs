@@ -16,44 +16,69 @@ const LONGEST_LINE: usize = 2 * LONGEST_STATEMENT;
 /// # Errors
 /// The statement, a cost or the time is in no row, or the bytes end early.
 pub fn read(input: impl Read, columns: &Columns, into: &mut Collector<'_>) -> Result<(), LogError> {
-    let mut lines = Lines::new(input);
-    let mut unseen: Vec<&str> = columns.required().collect();
-    let mut first: Option<Value> = None;
-    while let Some((row, line)) = lines.next(&into.file)? {
-        let Ok(text) = std::str::from_utf8(line) else {
-            into.reject(row, Rejection::NotUtf8, &String::from_utf8_lossy(&line[..line.len().min(200)]));
-            continue;
-        };
-        if text.trim().is_empty() {
-            continue;
-        }
-        let object = match serde_json::from_str::<Value>(text) {
-            Ok(object @ Value::Object(_)) => object,
-            Ok(_) | Err(_) => {
-                let rejection = if line.len() >= LONGEST_LINE { Rejection::TooLong } else { Rejection::Malformed };
-                into.reject(row, rejection, text);
+    let mut objects = Objects::of(columns);
+    objects.read(input, into)?;
+    objects.check()
+}
+
+/// The objects of a log, which may be several files: an object, and so a file, need not have every column.
+pub struct Objects<'a> {
+    columns: &'a Columns,
+    /// Required columns that no object had yet.
+    unseen: Vec<&'a str>,
+    /// The first object, and its file.
+    first: Option<(String, Value)>,
+}
+
+impl<'a> Objects<'a> {
+    /// None was read yet.
+    pub fn of(columns: &'a Columns) -> Self {
+        Self { columns, unseen: columns.required().collect(), first: None }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The bytes end early.
+    pub fn read(&mut self, input: impl Read, into: &mut Collector<'_>) -> Result<(), LogError> {
+        let mut lines = Lines::new(input);
+        while let Some((row, line)) = lines.next(&into.file)? {
+            let Ok(text) = std::str::from_utf8(line) else {
+                into.reject(row, Rejection::NotUtf8, &String::from_utf8_lossy(&line[..line.len().min(200)]));
+                continue;
+            };
+            if text.trim().is_empty() {
                 continue;
             }
-        };
-        unseen.retain(|column| find(&object, column).is_none());
-        match statement(&object, columns) {
-            Ok(statement) => into.accept(row, statement),
-            Err(rejection) => into.reject(row, rejection, text),
+            let object = match serde_json::from_str::<Value>(text) {
+                Ok(object @ Value::Object(_)) => object,
+                Ok(_) | Err(_) => {
+                    let rejection = if line.len() >= LONGEST_LINE { Rejection::TooLong } else { Rejection::Malformed };
+                    into.reject(row, rejection, text);
+                    continue;
+                }
+            };
+            self.unseen.retain(|column| find(&object, column).is_none());
+            match statement(&object, self.columns) {
+                Ok(statement) => into.accept(row, statement),
+                Err(rejection) => into.reject(row, rejection, text),
+            }
+            self.first.get_or_insert_with(|| (into.file.clone(), object));
         }
-        first.get_or_insert(object);
+        Ok(())
     }
-    match (unseen.first(), first) {
-        (Some(column), Some(first)) => {
-            let mut names = Vec::new();
-            paths(&first, "", &mut names);
-            let numeric = names
-                .iter()
-                .filter(|name| find(&first, name).is_some_and(Value::is_number))
-                .cloned()
-                .collect::<Vec<_>>();
-            Err(LogError(missing_column(&into.file, column, &names, &numeric)))
-        }
-        _ => Ok(()),
+
+    /// Whether every required column was seen.
+    ///
+    /// # Errors
+    /// One is in no object.
+    pub fn check(&self) -> Result<(), LogError> {
+        let (Some(column), Some((file, first))) = (self.unseen.first(), &self.first) else { return Ok(()) };
+        let mut names = Vec::new();
+        paths(first, "", &mut names);
+        let is_number = |name: &&String| find(first, name).is_some_and(Value::is_number);
+        let numeric: Vec<String> = names.iter().filter(is_number).cloned().collect();
+        Err(LogError(missing_column(file, column, &names, &numeric)))
     }
 }
 

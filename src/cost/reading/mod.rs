@@ -5,6 +5,7 @@ pub mod csv;
 pub mod json;
 pub mod parquet;
 pub mod postgres;
+pub mod sampling;
 mod value;
 
 use serde::{Deserialize, Serialize};

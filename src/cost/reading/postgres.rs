@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::bounded::Bounded;
 use super::json::Lines;
+use super::sampling::Sampling;
 use super::{Collector, is_cut, time_ms};
 use crate::cost::log::{Cost, LogError, Rejection, Statement};
 use crate::postgres::APPLICATION;
@@ -64,11 +65,16 @@ impl Line {
 ///
 /// # Errors
 /// It is none, or its bytes end early.
-pub fn read_csv(input: impl Read, targets: &[String], weight: f32, into: &mut Collector<'_>) -> Result<(), LogError> {
+pub fn read_csv(
+    input: impl Read,
+    targets: &[String],
+    sampling: Sampling,
+    into: &mut Collector<'_>,
+) -> Result<(), LogError> {
     let (input, progress) = Bounded::new(input);
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
     let mut record = ByteRecord::new();
-    let mut sessions = Sessions::new(targets, weight)?;
+    let mut sessions = Sessions::new(targets, sampling)?;
     let mut row = 0;
     loop {
         row += 1;
@@ -107,9 +113,14 @@ pub fn read_csv(input: impl Read, targets: &[String], weight: f32, into: &mut Co
 ///
 /// # Errors
 /// Its bytes end early.
-pub fn read_json(input: impl Read, targets: &[String], weight: f32, into: &mut Collector<'_>) -> Result<(), LogError> {
+pub fn read_json(
+    input: impl Read,
+    targets: &[String],
+    sampling: Sampling,
+    into: &mut Collector<'_>,
+) -> Result<(), LogError> {
     let mut lines = Lines::new(input);
-    let mut sessions = Sessions::new(targets, weight)?;
+    let mut sessions = Sessions::new(targets, sampling)?;
     while let Some((row, line)) = lines.next(&into.file)? {
         match serde_json::from_slice::<Line>(line) {
             Ok(line) => sessions.take(row, line, into),
@@ -163,16 +174,16 @@ struct Sessions {
     by_name: HashMap<String, Session>,
     /// For each target, which of [`TARGETS`] it is.
     targets: Vec<usize>,
-    weight: f32,
+    sampling: Sampling,
     /// The log has every statement: a line told of less than a millisecond, of which `log_min_duration_statement` counts whole
     /// ones, and it is no sample.
     complete: bool,
 }
 
 impl Sessions {
-    fn new(targets: &[String], weight: f32) -> Result<Self, LogError> {
+    fn new(targets: &[String], sampling: Sampling) -> Result<Self, LogError> {
         let targets = places(targets.iter().map(String::as_str)).map_err(LogError)?;
-        Ok(Self { by_name: HashMap::new(), targets, weight, complete: false })
+        Ok(Self { by_name: HashMap::new(), targets, sampling, complete: false })
     }
 
     fn take(&mut self, row: u64, line: Line, into: &mut Collector<'_>) {
@@ -198,7 +209,7 @@ impl Sessions {
             }
             session.spill.0 += size;
         } else if let Some((ms, rest)) = duration(&line.message) {
-            self.complete |= ms < 1.0 && self.weight <= 1.0;
+            self.complete |= ms < 1.0 && self.sampling.is_whole();
             session.begun =
                 bound(rest).filter(|_| self.complete).map(str::to_owned).and_then(|query| Some((time_ms?, query)));
             if let Some(plan) = rest.strip_prefix("plan:") {
@@ -242,7 +253,8 @@ impl Sessions {
             return into.reject(row, Rejection::NoTime, &query);
         }
         let costs = self.targets.iter().map(|target| [duration, cpu, spill][*target]).collect();
-        into.accept(row, Statement { truncated: is_cut(&query), query, time_ms, costs, weight: self.weight, plan });
+        let weight = self.sampling.weight_of(duration);
+        into.accept(row, Statement { truncated: is_cut(&query), query, time_ms, costs, weight, plan });
     }
 
     fn end(mut self, into: &mut Collector<'_>) {

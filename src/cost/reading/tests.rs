@@ -5,8 +5,10 @@ use ::parquet::arrow::ArrowWriter;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use proptest::prelude::*;
 
+use super::sampling::Sampling;
 use super::*;
 use crate::cost::log::Cost;
+use crate::postgres::setting::{Setting, Settings};
 
 /// What a reader makes of bytes.
 fn read(
@@ -41,8 +43,8 @@ fn lines(bytes: &[u8]) -> Result<(Vec<Statement>, Reading), String> {
 fn server(bytes: &[u8], json: bool) -> Result<(Vec<Statement>, Reading), String> {
     let targets: Vec<String> = postgres::TARGETS.map(str::to_owned).to_vec();
     read(bytes, |bytes, into| match json {
-        true => postgres::read_json(bytes, &targets, 1.0, into),
-        false => postgres::read_csv(bytes, &targets, 1.0, into),
+        true => postgres::read_json(bytes, &targets, Sampling::default(), into),
+        false => postgres::read_csv(bytes, &targets, Sampling::default(), into),
     })
 }
 
@@ -107,8 +109,52 @@ fn memory_is_what_it_did_not_hold() {
                 {\"timestamp\":\"2026-11-22 10:00:00.000 UTC\",\"session_id\":\"1\",\
                 \"message\":\"duration: 2.5 ms  statement: select 1\"}\n";
     let targets = ["memory".to_owned(), "spill".to_owned()];
-    let (statements, _) = read(log, |bytes, into| postgres::read_json(bytes, &targets, 1.0, into)).unwrap();
+    let (statements, _) =
+        read(log, |bytes, into| postgres::read_json(bytes, &targets, Sampling::default(), into)).unwrap();
     assert_eq!(statements[0].costs, [Cost::Measured(8192.0); 2]);
+}
+
+#[test]
+fn an_offset_behind_a_time_is_heeded() {
+    let utc = time_ms("2026-07-01 12:00:00 UTC").unwrap();
+    assert_eq!(time_ms("2026-07-01 12:00:00.000"), Some(utc));
+    for (text, hours) in [("2026-07-01 12:00:00 +0200", -2), ("2026-07-01 12:00:00.000 -03", 3)] {
+        assert_eq!(time_ms(text), Some(utc + hours * 3_600_000), "{text}");
+    }
+}
+
+#[test]
+fn a_sampled_statement_stands_for_those_that_are_not_logged() {
+    let of = |values: [&str; 4]| {
+        let names = [
+            "log_min_duration_statement",
+            "log_min_duration_sample",
+            "log_statement_sample_rate",
+            "log_transaction_sample_rate",
+        ];
+        let setting =
+            |(name, value): (&str, &str)| (name.to_owned(), Setting { value: value.to_owned(), ..Setting::default() });
+        Sampling::of(&names.into_iter().zip(values).map(setting).collect::<Settings>())
+    };
+    let weights = |sampling: Sampling| [0.05, 0.5, 2.0].map(|seconds| sampling.weight_of(Cost::Measured(seconds)));
+    assert_eq!(weights(of(["-1", "-1", "1", "0"])), [1.0; 3]);
+    assert_eq!(weights(of(["-1", "100", "0", "0"])), [1.0; 3]);
+    assert_eq!(weights(of(["0", "0", "0.01", "0"])), [1.0; 3]);
+    assert!(of(["0", "0", "0.01", "0.5"]).is_whole() && !of(["-1", "0", "0.01", "0"]).is_whole());
+    assert_eq!(weights(of(["-1", "-1", "0.01", "0.25"])), [4.0; 3]);
+    assert_eq!(weights(of(["-1", "100", "0.5", "0.5"])), [2.0, (1.0 / 0.75) as f32, (1.0 / 0.75) as f32]);
+    // All that take long, and of the others one of a hundred.
+    assert_eq!(weights(of(["-1", "1000", "1", "0.01"])), [100.0, 100.0, 1.0]);
+    assert_eq!(Sampling::of_share(0.1).weight_of(Cost::AtLeast(1.0)), 1.0);
+    let some = of(["1000", "0", "0.1", "0"]);
+    assert_eq!(weights(some), [10.0, 10.0, 1.0]);
+    let log = b"{\"timestamp\":\"2026-11-22 10:00:00.000 UTC\",\"session_id\":\"1\",\
+                \"message\":\"duration: 2.5 ms  statement: select 1\"}\n\
+                {\"timestamp\":\"2026-11-22 10:00:02.000 UTC\",\"session_id\":\"1\",\
+                \"message\":\"duration: 1500.0 ms  statement: select 2\"}\n";
+    let targets = ["duration".to_owned()];
+    let (statements, _) = read(log, |bytes, into| postgres::read_json(bytes, &targets, some, into)).unwrap();
+    assert_eq!(statements.iter().map(|statement| statement.weight).collect::<Vec<_>>(), [10.0, 1.0]);
 }
 
 #[test]
@@ -121,7 +167,7 @@ fn what_is_missing_is_named_with_what_is_there() {
     let error = table(b"").unwrap_err();
     assert!(error.contains("is empty"), "{error}");
     let targets = ["io".to_owned()];
-    let error = read(b"", |bytes, into| postgres::read_json(bytes, &targets, 1.0, into)).unwrap_err();
+    let error = read(b"", |bytes, into| postgres::read_json(bytes, &targets, Sampling::default(), into)).unwrap_err();
     assert!(error.contains("duration, cpu, spill"), "{error}");
 }
 

@@ -41,7 +41,7 @@ pub fn measured(number: f64, failed: bool) -> Result<Cost, Rejection> {
     Ok(if failed { Cost::AtLeast(number) } else { Cost::Measured(number) })
 }
 
-/// A time, in milliseconds since 1970: RFC 3339, `2026-01-31 12:00:00.123` with or without a zone's name (read as UTC), a
+/// A time, in milliseconds since 1970: RFC 3339, `2026-01-31 12:00:00.123` with an offset or a zone's name (read as UTC), a
 /// date, or seconds, milliseconds, micro- or nanoseconds since 1970.
 pub fn time_ms(text: &str) -> Option<i64> {
     let text = text.trim();
@@ -52,10 +52,11 @@ pub fn time_ms(text: &str) -> Option<i64> {
         return Some(time.as_millisecond());
     }
     let mut parts = text.splitn(3, [' ', 'T']);
-    let (date, clock) = (parts.next()?, parts.next());
+    let (date, clock, zone) = (parts.next()?, parts.next(), parts.next());
     let plain = clock.map_or_else(|| date.to_owned(), |clock| format!("{date}T{clock}"));
     // A zone's offset without a colon, or its name, which PostgreSQL writes; names are read as UTC.
-    if let Ok(time) = plain.parse::<Timestamp>() {
+    let offset = zone.map(str::trim).filter(|zone| zone.starts_with(['+', '-'])).unwrap_or_default();
+    if let Ok(time) = format!("{plain}{offset}").parse::<Timestamp>() {
         return Some(time.as_millisecond());
     }
     let civil: DateTime = plain

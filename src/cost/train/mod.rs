@@ -122,6 +122,14 @@ pub enum TrainError {
     /// The costs have no classes.
     #[error(transparent)]
     Classes(#[from] ClassError),
+    /// The rows that one side of a split learns from have no classes, all rows together have.
+    #[error("of the statements that the {} split learns from (other ones judge): {error}; or split in another way", .split.word())]
+    OneSided {
+        /// The split.
+        split: Split,
+        /// What its rows lack.
+        error: ClassError,
+    },
     /// A split by time without times.
     #[error(
         "the log's rows have no time, so they can't be split by time: name the column that holds it, or split at random \
@@ -221,15 +229,17 @@ pub fn train(
                 .filter(|split| *split != options.split && (prepared.timed || *split != Split::Time)),
         )
         .collect();
-    let mut steps = Steps { done: 0, of: (splits.len() as u64 * 2 + 1) * specs.len() as u64, progress };
+    // One part of the templates is too few to say much: each is judged once, by a model of the others.
+    let parts_of = |split| match split {
+        Split::Template => folds(split, &keys, &all, template_folds(options.test_percent), options.seed),
+        Split::Time | Split::Random => vec![part(split, &keys, &all, options.test_percent / 100.0, options.seed)],
+    };
+    let splits: Vec<(Split, Vec<Parts>)> = splits.into_iter().map(|split| (split, parts_of(split))).collect();
+    let judged: usize = splits.iter().map(|(_, parts)| parts.len()).sum();
+    let mut steps = Steps { done: 0, of: (judged as u64 * 2 + 1) * specs.len() as u64, progress };
     let mut evaluation = Evaluation::default();
     let mut chosen: Option<Vec<Chosen>> = None;
-    for split in splits {
-        let parts = match split {
-            // One part of the templates is too few to say much: each is judged once, by a model of the others.
-            Split::Template => folds(split, &keys, &all, template_folds(options.test_percent), options.seed),
-            Split::Time | Split::Random => vec![part(split, &keys, &all, options.test_percent / 100.0, options.seed)],
-        };
+    for (split, parts) in splits {
         let mut whole: Option<SplitEvaluation> = None;
         let most = options.most_judged.div_ceil(parts.len().max(1));
         for parts in &parts {
@@ -238,6 +248,10 @@ pub fn train(
             let grid: Vec<Vec<Candidate>> = grid.unwrap_or_else(|| vec![options.grid.clone(); specs.len()]);
             let judged =
                 judge(&prepared, [&counted, &paper], specs, options, (split, &grid), (parts, most), &mut steps);
+            let judged = judged.map_err(|error| match error {
+                TrainError::Classes(error) => TrainError::OneSided { split, error },
+                other => other,
+            });
             match judged {
                 Ok((judged, found)) => {
                     chosen.get_or_insert(found);

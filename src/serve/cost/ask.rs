@@ -12,6 +12,8 @@ use crate::cost::answer::{Answer, Detail, Estimate, Predictor};
 /// A text up to here is answered on the spot: it takes less time (some ten microseconds for each kilobyte) than handing it
 /// to another thread and back.
 const ON_THE_SPOT: usize = 8 << 10;
+/// And no more statements than these: each takes time of its own, however short it is.
+const FEW: usize = 16;
 /// Statements of a request that are planned at the most; the others are answered by their text, as their source says.
 const PLANNED: usize = 100;
 /// Tokens, and statements nearby, at the most.
@@ -39,6 +41,9 @@ pub enum Refusal {
     /// The content can't be answered.
     #[error("{0}")]
     Unprocessable(String),
+    /// The model does not vouch for its answer, and only a sure one was asked for.
+    #[error("{0}")]
+    Abstains(String),
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
@@ -51,6 +56,11 @@ pub enum Refusal {
     /// There are too many at once.
     #[error("{0} requests are answered already: come again in a second, or start more replicas")]
     Busy(usize),
+    /// Those that are read hold too much.
+    #[error(
+        "as many large requests as there is room for are read already: come again in a second, or start more replicas"
+    )]
+    Full,
     /// It took too long.
     #[error("the answer took longer than {0} s: ask for fewer statements at once")]
     Timeout(u64),
@@ -113,14 +123,15 @@ impl Serving {
                 (answers, doubtful)
             }
         };
-        let ((mut answers, doubtful), _permit) = if bytes <= ON_THE_SPOT && detail == Detail::default() {
-            (predict(&*self.model), permit)
-        } else {
-            let model = self.model.clone();
-            // Whoever computes has the permit, also when nobody waits for it any more.
-            let work = tokio::task::spawn_blocking(move || (predict(&*model), permit));
-            work.await.map_err(|error| Refusal::Failed(error.to_string()))?
-        };
+        let ((mut answers, doubtful), _permit) =
+            if bytes <= ON_THE_SPOT && queries.len() <= FEW && detail == Detail::default() {
+                (predict(&*self.model), permit)
+            } else {
+                let model = self.model.clone();
+                // Whoever computes has the permit, also when nobody waits for it any more.
+                let work = tokio::task::spawn_blocking(move || (predict(&*model), permit));
+                work.await.map_err(|error| Refusal::Failed(error.to_string()))?
+            };
         let Some(planner) = &self.planner else { return Ok(answers) };
         // A slow server costs plans, not answers.
         let until = tokio::time::Instant::now() + self.limits.timeout / 2;

@@ -93,7 +93,8 @@ impl From<Refusal> for Status {
             Refusal::Malformed(_) | Refusal::Unprocessable(_) | Refusal::NotFound(_) | Refusal::Method(_) => {
                 Code::InvalidArgument
             }
-            Refusal::TooLarge(_) | Refusal::Busy(_) => Code::ResourceExhausted,
+            Refusal::TooLarge(_) | Refusal::Busy(_) | Refusal::Full => Code::ResourceExhausted,
+            Refusal::Abstains(_) => Code::FailedPrecondition,
             Refusal::Timeout(_) => Code::DeadlineExceeded,
             Refusal::Failed(_) => Code::Internal,
         };

@@ -40,6 +40,13 @@ impl Default for Limits {
     }
 }
 
+/// Bodies are counted by pieces of so many bytes.
+const PIECE: usize = 1024;
+/// Bodies of up to so many bytes are small.
+const SMALL: usize = 16 << 10;
+/// Largest bodies that are held at once, or more that are not as large.
+const LARGEST: usize = 8;
+
 /// A model that is served.
 pub struct Serving {
     model: Arc<dyn Predictor>,
@@ -48,6 +55,8 @@ pub struct Serving {
     limits: Limits,
     metrics: ServingMetrics,
     permits: Arc<Semaphore>,
+    /// A permit for each [`PIECE`] of small bodies, and of others: those who send much hold up nobody who sends little.
+    pieces: [Arc<Semaphore>; 2],
     draining: AtomicBool,
 }
 
@@ -67,6 +76,8 @@ impl Serving {
             limits,
             metrics,
             permits: Arc::new(Semaphore::new(limits.concurrency)),
+            pieces: [limits.concurrency.max(1) * SMALL, LARGEST * limits.body_bytes]
+                .map(|bytes| Arc::new(Semaphore::new(bytes.div_ceil(PIECE)))),
             draining: AtomicBool::new(false),
         }
     }

@@ -25,10 +25,10 @@ pub struct Problem {
 
 impl Refusal {
     /// Status, kind of problem, and the same in words.
-    fn status(&self) -> (StatusCode, &'static str, &'static str) {
+    pub(super) fn status(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "/docs/cost-api#malformed", "The request can't be read"),
-            Self::Unprocessable(_) => {
+            Self::Unprocessable(_) | Self::Abstains(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "/docs/cost-api#unprocessable", "The request can't be answered")
             }
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "about:blank", "There is nothing here"),
@@ -36,7 +36,9 @@ impl Refusal {
             Self::TooLarge(_) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "/docs/cost-api#too-large", "The request is too large")
             }
-            Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "/docs/cost-api#busy", "Too many requests at once"),
+            Self::Busy(_) | Self::Full => {
+                (StatusCode::SERVICE_UNAVAILABLE, "/docs/cost-api#busy", "Too many requests at once")
+            }
             Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "/docs/cost-api#timeout", "The answer took too long"),
             Self::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "about:blank", "The model failed"),
         }

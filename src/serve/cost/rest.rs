@@ -7,11 +7,11 @@ use std::time::Instant;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tower_http::compression::CompressionLayer;
@@ -19,7 +19,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::{Ask, Refusal, Serving, inference, openapi};
+use super::{Ask, PIECE, Refusal, SMALL, Serving, inference, openapi};
 use crate::control::metrics::OPEN_METRICS;
 use crate::cost::answer::{Answer, TargetInfo};
 
@@ -49,9 +49,38 @@ pub fn routes(serving: Arc<Serving>) -> Router {
         .layer(DefaultBodyLimit::max(serving.limits.body_bytes))
         .layer(RequestDecompressionLayer::new())
         .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(serving.clone(), bound))
         .layer(from_fn_with_state(serving.clone(), count))
         .with_state(serving)
 }
+
+/// What a compressed body is taken to become; of one that comes in chunks nothing is known.
+const INFLATED: usize = 8;
+
+/// Bodies take memory and time before anything is known of what they ask: of both there is an end.
+async fn bound(State(serving): State<Arc<Serving>>, request: Request, next: Next) -> Response {
+    let (headers, limits) = (request.headers(), &serving.limits);
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let grows = if headers.contains_key(header::CONTENT_ENCODING) { INFLATED } else { 1 };
+    let length = length.map_or(limits.body_bytes, |length| length.saturating_mul(grows));
+    let bodiless = matches!(*request.method(), Method::GET | Method::HEAD);
+    let bytes = if bodiless { 0 } else { length.min(limits.body_bytes) };
+    let pieces = u32::try_from(bytes.div_ceil(PIECE)).unwrap_or(u32::MAX);
+    let of_its_size = &serving.pieces[usize::from(bytes > SMALL)];
+    let Ok(_held) = of_its_size.clone().try_acquire_many_owned(pieces) else {
+        return Refusal::Full.into_response();
+    };
+    // The answer has its own time; this is for whoever sends a body byte by byte.
+    let answered = tokio::time::timeout(2 * limits.timeout, next.run(request)).await;
+    answered.unwrap_or_else(|_| Refusal::Timeout(2 * limits.timeout.as_secs()).into_response())
+}
+
+/// Paths that a kubelet or Prometheus asks for: no requests of anybody who waits for an answer.
+const PROBES: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"];
+
+/// The status that an answer is counted under, where it is another than its own.
+#[derive(Clone, Copy)]
+struct CountedAs(StatusCode);
 
 async fn count(State(serving): State<Arc<Serving>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -62,7 +91,11 @@ async fn count(State(serving): State<Arc<Serving>>, request: Request, next: Next
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     // A path that is none of ours is nobody's label.
-    serving.metrics.requested(route.as_deref().unwrap_or("none"), response.status().as_str(), begin.elapsed());
+    let route = route.as_deref().unwrap_or("none");
+    if !PROBES.contains(&route) {
+        let status = response.extensions().get::<CountedAs>().map_or(response.status(), |counted| counted.0);
+        serving.metrics.requested(route, status.as_str(), begin.elapsed());
+    }
     response
 }
 
@@ -206,20 +239,25 @@ pub(super) struct RouteResponse {
 pub(super) async fn route(
     State(serving): State<Arc<Serving>>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<RouteResponse>, Refusal> {
+) -> Result<Response, Refusal> {
     let RouteRequest { trino_query_properties } = json(body, serving.limits.body_bytes)?;
     let query = trino_query_properties.and_then(|properties| properties.body);
     let found = match query {
-        Some(query) => serving.route(query).await.map_err(|refusal| refusal.to_string()),
-        None => Err("the request has no trinoQueryProperties.body: set requestAnalyzerConfig.analyzeRequest in the \
-                     gateway's configuration"
-            .to_owned()),
+        Some(query) => serving.route(query).await,
+        None => Err(Refusal::Unprocessable(
+            "the request has no trinoQueryProperties.body: set requestAnalyzerConfig.analyzeRequest in the gateway's \
+             configuration"
+                .into(),
+        )),
     };
     // The gateway reads errors from an ordinary answer.
-    Ok(Json(match found {
-        Ok(group) => RouteResponse { routing_group: Some(group), errors: Vec::new() },
-        Err(error) => RouteResponse { routing_group: None, errors: vec![error] },
-    }))
+    Ok(match found {
+        Ok(group) => Json(RouteResponse { routing_group: Some(group), errors: Vec::new() }).into_response(),
+        Err(refusal) => {
+            let answer = RouteResponse { routing_group: None, errors: vec![refusal.to_string()] };
+            (Extension(CountedAs(refusal.status().0)), Json(answer)).into_response()
+        }
+    })
 }
 
 /// The model that answers.

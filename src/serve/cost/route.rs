@@ -40,12 +40,20 @@ impl Serving {
     /// The group of a statement.
     ///
     /// # Errors
-    /// There are no groups, or the statement can't be answered for.
+    /// There are no groups, the statement can't be answered for, or the model abstains: its guess is no reason to send a
+    /// statement anywhere but where unknown ones go.
     pub async fn route(self: &Arc<Self>, query: String) -> Result<String, Refusal> {
         let groups = self.groups.as_ref().ok_or_else(|| {
             Refusal::Unprocessable("no groups are configured: start with --route TARGET=GROUP,GROUP,…".into())
         })?;
         let estimate = self.estimate(query, &groups.target).await?;
+        if estimate.abstains {
+            return Err(Refusal::Abstains(format!(
+                "the model abstains: what it knows of such statements ({}) says too little of {}",
+                estimate.source.word(),
+                groups.target
+            )));
+        }
         let group = groups.by_class.get(estimate.class);
         group
             .cloned()

@@ -80,7 +80,7 @@ fn judge(options: &Cost, labelled: &Labelled, path: PathBuf) -> Result<Report> {
         plan: labelled.plan.then(|| ("plan_cost".into(), "plan_rows".into())),
         ..Columns::default()
     };
-    let log = FileLog::open(&[path], Some(Format::Csv), columns, vec!["cost".into()], 1.0)?;
+    let log = FileLog::open(&[path], Some(Format::Csv), columns, vec!["cost".into()])?;
     let spec = TargetSpec { name: "cost".into(), unit: String::new(), bounds: parse_bounds("cost", labelled.bounds)? };
     let chosen = if labelled.time.is_some() { Split::Time } else { Split::Random };
     let options = Options { split: chosen, beside: Split::ALL.to_vec(), seed: options.seed, ..Options::default() };

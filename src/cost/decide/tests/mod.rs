@@ -221,13 +221,17 @@ fn what_is_in_the_way_is_said() {
         (json!({"serving": {"routing": {"target": "cpu", "groups": ["a", "b"]}}}), "cpu has 3 classes"),
         (json!({"source": {"files": {"url": "s3://b/p", "format": "Csv"}}}), "columns is missing"),
         (json!({"targets": [{"name": "io", "bounds": ["30"]}]}), "no \"io\": it tells duration, cpu, spill"),
+        (
+            json!({"source": {"files": {"url": "s3://b/p", "format": "Csv", "columns": {"query": "q"}}}}),
+            "spec.training.split is Time",
+        ),
     ] {
         let mut facts = untrained(spec);
         assert_eq!(look(&mut facts).steps, []);
         assert_eq!(condition(&facts, "Ready"), "False InvalidSpecification");
         assert!(message(&facts, "Ready").contains(told), "{}", message(&facts, "Ready"));
     }
-    let columns = json!({"url": "s3://b/p", "format": "Csv", "columns": {"query": "q"}});
+    let columns = json!({"url": "s3://b/p", "format": "Csv", "columns": {"query": "q", "time": "at"}});
     for spec in [
         json!({"targets": [{"name": "memory", "bounds": ["1Mi"]}]}),
         json!({"targets": [{"name": "io", "bounds": ["30"]}], "source": {"files": columns}}),
