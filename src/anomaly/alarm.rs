@@ -30,7 +30,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { of: 5, at_least: 3, min_duration_ms: 60_000, cooldown_ms: 600_000, merge_gap_ms: 300_000 }
+        Self { of: 5, at_least: 3, min_duration_ms: 60_000, cooldown_ms: 600_000, merge_gap_ms: 600_000 }
     }
 }
 

@@ -116,6 +116,9 @@ pub struct Scoring {
     pub constant: Vec<String>,
     /// Features that the model knows and that have no recent value.
     pub stale: Vec<String>,
+    /// Features with a recent value that the model knows nothing of: they were missing in most of what it learnt from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlearnt: Vec<String>,
 }
 
 impl Facts {

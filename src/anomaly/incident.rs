@@ -26,6 +26,14 @@ pub struct ChangeEvent {
     pub what: String,
 }
 
+impl ChangeEvent {
+    /// What changed, without its values.
+    fn subject(&self) -> &str {
+        let Some((before, _)) = self.what.split_once(" → ") else { return &self.what };
+        before.trim_end_matches(" %").rsplit_once(' ').map_or(before, |(subject, _)| subject)
+    }
+}
+
 /// A stretch of time in which something was wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
@@ -98,6 +106,8 @@ impl Recorder {
     pub fn push(&mut self, scored: &Scored) -> Option<Transition> {
         for departure in &scored.departures {
             let what = super::sentence::change(&departure.metric, departure.kind, departure.was, departure.now);
+            // One that comes and goes does not push out the others.
+            self.changes.retain(|known| known.subject() != departure.metric);
             self.note(ChangeEvent { time: departure.time, what });
         }
         let Some(score) = scored.score else {
@@ -186,8 +196,9 @@ impl Recorder {
         incident.causes = signature::causes(&incident.change, &self.signatures, CAUSES);
         let coincides = incident.since - COINCIDES_MS..=now;
         for change in self.changes.iter().filter(|change| coincides.contains(&change.time)) {
-            if !incident.changes.contains(change) {
-                incident.changes.push(change.clone());
+            match incident.changes.iter_mut().find(|known| known.subject() == change.subject()) {
+                Some(known) => known.clone_from(change),
+                None => incident.changes.push(change.clone()),
             }
         }
         incident.changes.truncate(CONTRIBUTORS);

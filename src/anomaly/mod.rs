@@ -104,6 +104,8 @@ pub fn home_rules() -> Vec<Rule> {
 /// The annotation that names an incident's cause: `INCIDENT=cause`, or only the cause for the newest; several are
 /// separated by `;`.
 pub const CAUSE_ANNOTATION: &str = "howdah.dev/cause";
+/// The cause of what was no fault: trainings learn it.
+pub const NORMAL: &str = "normal";
 /// The annotation whose change begins a training.
 pub const RETRAIN_ANNOTATION: &str = "howdah.dev/retrain";
 /// The label of a training's Job that names its detector's uid.

@@ -47,7 +47,17 @@ pub fn incident(incident: &Incident, now: i64) -> String {
 
 /// A value that changed: "shared_buffers 128M → 16M".
 pub fn change(metric: &str, kind: Kind, was: f64, now: f64) -> String {
-    format!("{metric} {} → {}", value(kind, was), value(kind, now))
+    let shown = [was, now].map(|number| value(kind, number));
+    if shown[0] != shown[1] || was == now {
+        return format!("{metric} {} → {}", shown[0], shown[1]);
+    }
+    // Three digits do not tell them apart: a time since 1970, above all.
+    let seconds = metric.ends_with("_time") && [was, now].iter().all(|number| (1e9..1e10).contains(number));
+    let [was, now] = [was, now].map(|number| match seconds {
+        true => clock((number * 1000.0) as i64, "%Y-%m-%dT%H:%M:%SZ"),
+        false => number.to_string(),
+    });
+    format!("{metric} {was} → {now}")
 }
 
 fn contribution(contribution: &Contribution) -> String {
@@ -184,5 +194,15 @@ mod tests {
         for (kind, number, text) in table {
             assert_eq!(value(kind, number), text);
         }
+    }
+
+    #[test]
+    fn what_changed_is_told_apart() {
+        assert_eq!(change("max_connections", Kind::Config, 1000.0, 1001.0), "max_connections 1000 → 1001");
+        assert_eq!(
+            change("postmaster_start_time", Kind::Config, 1_772_409_600.0, 1_772_409_661.0),
+            "postmaster_start_time 2026-03-02T00:00:00Z → 2026-03-02T00:01:01Z"
+        );
+        assert_eq!(change("shared_buffers", Kind::Config, 128e6, 16e6), "shared_buffers 128M → 16M");
     }
 }

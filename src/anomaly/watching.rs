@@ -1,7 +1,7 @@
 //! A model at work: rows in, incidents out. It can be thrown away at any moment: the rows of its memory, read again,
 //! bring it back to where it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::answer::Rows;
@@ -140,7 +140,12 @@ impl Watching {
                 .map(|scored| scored.contributions.iter().take(CONTRIBUTIONS).cloned().collect())
                 .unwrap_or_default(),
             constant: model.constants.iter().map(|constant| name(constant.index)).collect(),
-            stale: known.filter(|index| self.last_values[*index] < stale_before).map(name).collect(),
+            stale: known.clone().filter(|index| self.last_values[*index] < stale_before).map(name).collect(),
+            unlearnt: {
+                let known: HashSet<usize> = known.collect();
+                let here = |index: &usize| !known.contains(index) && self.last_values[*index] >= stale_before;
+                (0..model.metrics.len()).filter(here).map(name).collect()
+            },
         }
     }
 

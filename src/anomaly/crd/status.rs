@@ -105,6 +105,10 @@ pub struct FeatureStatus {
     /// Those that the model knows and that have no recent value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<String>,
+    /// Those that have values and are not judged: they were missing in more than half of the rows of the training, and are
+    /// learnt once they fill half of `training.window`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlearnt: Vec<String>,
 }
 
 /// The model that scores.

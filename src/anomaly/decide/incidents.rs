@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::super::CAUSE_ANNOTATION;
 use super::super::alarm;
 use super::super::crd::{
     AnomalyDetectorStatus, CauseStatus, ContributionStatus, IncidentStatus, LearntSignature, PastIncident,
@@ -11,6 +10,7 @@ use super::super::facts::{Facts, time};
 use super::super::incident::{ChangeEvent, Incident, is_id};
 use super::super::score::Contribution;
 use super::super::sentence;
+use super::super::{CAUSE_ANNOTATION, NORMAL};
 use crate::decimal::Decimal;
 
 /// Incidents that the status keeps.
@@ -57,7 +57,7 @@ pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
 
 /// Keeps the times of incidents that the status has no room for, as long as a training may read them.
 fn remember(facts: &Facts, status: &mut AnomalyDetectorStatus, older: Vec<IncidentStatus>) {
-    for incident in older {
+    for incident in older.into_iter().filter(|incident| incident.label.as_deref() != Some(NORMAL)) {
         let past = PastIncident { to: incident.until.unwrap_or(facts.now.clone()), from: incident.since };
         // One that a replay shows again is known.
         if !status.past_incidents.iter().any(|known| known.from == past.from) {
@@ -171,6 +171,11 @@ pub(super) fn label(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         };
         let Some(incident) = found.filter(|incident| named || incident.label.is_none()) else { continue };
         incident.label = Some(cause.to_owned());
+        if cause == NORMAL {
+            let id = &incident.id;
+            status.signatures.retain(|known| known.incident != *id);
+            continue;
+        }
         if incident.changes.is_empty() {
             continue;
         }

@@ -243,6 +243,7 @@ fn features_of(facts: &Facts) -> Option<FeatureStatus> {
         missing: cut(&data.missing),
         constant: scored.map(|scoring| cut(&scoring.constant)).unwrap_or_default(),
         stale: scored.map(|scoring| cut(&scoring.stale)).unwrap_or_default(),
+        unlearnt: scored.map(|scoring| cut(&scoring.unlearnt)).unwrap_or_default(),
     })
 }
 
@@ -340,7 +341,8 @@ fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     let open = incidents::open(status).cloned();
     status.state = Some(match (&open, &status.model, facts.scored()) {
         (Some(_), _, _) => State::Anomalous,
-        (None, None, _) => State::Learning,
+        (None, None, _) if facts.seen().is_some_and(|data| !data.found.is_empty()) => State::Learning,
+        (None, None, _) => State::Blind,
         // Its first rows are judged with the next look.
         (None, Some(_), _) if facts.scoring.is_none() => State::Learning,
         (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,

@@ -54,14 +54,13 @@ pub(super) struct Due {
     pub held: Option<Trouble>,
 }
 
-/// The notices that are due, recorded as delivered. With `ending`, nothing new is told: only what was begun is ended.
+/// The notices that are due, recorded as delivered. With `ending`, and in mode `Observe`, nothing new is told: only what
+/// was begun is ended.
 pub(super) fn due(facts: &Facts, status: &mut AnomalyDetectorStatus, ending: bool) -> Due {
     let notify = &facts.detector.spec.notify;
     let alerting = facts.detector.spec.mode == Mode::Alert;
-    let receivers = [
-        (Receiver::Alertmanager, alerting && notify.alertmanager.is_some()),
-        (Receiver::Webhook, alerting && notify.webhook.is_some()),
-    ];
+    let receivers =
+        [(Receiver::Alertmanager, notify.alertmanager.is_some()), (Receiver::Webhook, notify.webhook.is_some())];
     // Who is deleted says goodbye once, and whoever it was.
     let deleted = facts.detector.metadata.deletion_timestamp.is_some();
     let refused = |receiver: Receiver| {
@@ -76,7 +75,15 @@ pub(super) fn due(facts: &Facts, status: &mut AnomalyDetectorStatus, ending: boo
             continue;
         }
         let before = known.map(|index| status.deliveries[index].clone());
-        let Some((incident, state)) = next(facts, status, receiver, before.as_ref(), ending) else { continue };
+        let forgotten = |told: &Delivery| status.incidents.iter().all(|incident| incident.id != told.incident);
+        if let Some(index) = known.filter(|index| !alerting && forgotten(&status.deliveries[*index])) {
+            // Newer ones have pushed it out: of that one nothing can be told any more.
+            status.deliveries.remove(index);
+            continue;
+        }
+        let Some((incident, state)) = next(facts, status, receiver, before.as_ref(), ending || !alerting) else {
+            continue;
+        };
         if let Some(refusal) = refused(receiver) {
             due.held = Some(Trouble::new(Reason::NotDelivered, &refusal.message));
             continue;
@@ -107,7 +114,7 @@ fn next(
     // An incident that newer ones have pushed out can't be told of any more: the receiver hears of the next one.
     let known = |told: &Delivery| status.incidents.iter().find(|incident| incident.id == told.incident);
     if let Some(known) = firing.and_then(known) {
-        if known.until.is_some() {
+        if known.until.is_some() || facts.detector.spec.mode == Mode::Observe {
             return Some((known.clone(), DeliveryState::Resolved));
         }
         let again = facts.alerted.as_ref().is_none_or(|last| facts.now_ms() - last.0.as_millisecond() >= AGAIN_MS);
@@ -123,6 +130,8 @@ fn alert(facts: &Facts, incident: &IncidentStatus, state: DeliveryState) -> Valu
     let metadata = &facts.detector.metadata;
     let ends: Time = match (&incident.until, state) {
         (Some(until), DeliveryState::Resolved) => until.clone(),
+        // It goes on, but nobody is to be told any more.
+        (None, DeliveryState::Resolved) => facts.now.clone(),
         _ => time(facts.now_ms() + EXPIRES_MS),
     };
     let mut labels = json!({

@@ -18,10 +18,10 @@ use crate::anomaly::facts::{SETTLE_MS, Trouble};
 use crate::anomaly::features::{Watched, data_hash, kind, scrapes, spec_hash, watched};
 use crate::anomaly::fetch::beside::trials;
 use crate::anomaly::matrix::{Column, Matrix};
-use crate::anomaly::model_path;
 use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
+use crate::anomaly::{NORMAL, model_path};
 use crate::anomaly::{alarm, fetch, model};
 use crate::cli::{cluster, job_progress, termination};
 use crate::decimal::Decimal;
@@ -152,13 +152,13 @@ fn kept(error: &crate::world::store::StoreError) -> Trouble {
     Trouble::new(Reason::ModelStoreUnavailable, error.to_string())
 }
 
-/// Times that are not normal: what the user says, incidents, and the trials of tunings. Milliseconds since 1970.
+/// Times that are not normal: what the user says, incidents unless he calls them normal, and the trials of tunings. Milliseconds since 1970.
 fn excluded(detector: &AnomalyDetector, trials: &[TuningTrial], now: i64) -> Vec<(i64, i64)> {
     let ms = |time: &Time| time.0.as_millisecond();
     let mut ranges: Vec<(i64, i64)> =
         detector.spec.training.exclude.iter().map(|range| (ms(&range.from), ms(&range.to))).collect();
     if let Some(status) = &detector.status {
-        let shown = status.incidents.iter();
+        let shown = status.incidents.iter().filter(|incident| incident.label.as_deref() != Some(NORMAL));
         let shown = shown.map(|incident| (ms(&incident.since), incident.until.as_ref().map_or(now, ms)));
         let past = status.past_incidents.iter().map(|past| (ms(&past.from), ms(&past.to)));
         ranges.extend(shown.chain(past).filter(|(from, to)| to - from < SHIFTED_MS));
@@ -205,8 +205,8 @@ fn options(spec: &AnomalyDetectorSpec, exclude: Vec<(i64, i64)>) -> Options {
             at_least: count(detection.raise.at_least),
             min_duration_ms: ms(&detection.min_duration),
             cooldown_ms,
-            // Who wants to hear of the next one soon does not want it to be taken for the last one.
-            merge_gap_ms: defaults.alarm.merge_gap_ms.min(cooldown_ms),
+            // What comes back while no other is raised is the last one again: it is not lost.
+            merge_gap_ms: cooldown_ms,
         },
         exclude,
         min_history_ms: spec.training.min_history_seconds() * 1000,
@@ -304,6 +304,6 @@ mod tests {
             let spec = json!({"prometheus": {"url": "http://p"}, "detection": {"cooldown": cooldown}});
             options(&serde_json::from_value(spec).unwrap(), vec![]).alarm.merge_gap_ms
         };
-        assert_eq!((gap("10s"), gap("10m")), (10_000, 300_000));
+        assert_eq!((gap("10s"), gap("10m")), (10_000, 600_000));
     }
 }

@@ -32,6 +32,7 @@ pub fn run(arguments: &Explain) -> Result<()> {
     let model = load(&arguments.model)?;
     let table = arguments.input.read_for(&model)?;
     let (judged, incidents) = judge(model, &table);
+    let incidents: Vec<_> = incidents.into_iter().map(|(incident, _)| incident).collect();
     let known = || incidents.iter().map(|incident| incident.id.as_str()).collect::<Vec<_>>().join(", ");
     let incident = match &arguments.incident {
         Some(id) => incidents

@@ -12,7 +12,7 @@ mod train;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::anomaly::model::Model;
@@ -58,7 +58,7 @@ struct Input {
     /// CSV files, also gzipped ones: rows of numeric columns. Each file is a run of its own.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     input: Vec<PathBuf>,
-    /// The time column: Unix seconds or milliseconds, RFC 3339, or date and time in UTC. Without it, a column named
+    /// The time column: Unix seconds (or smaller parts of them), RFC 3339, or date and time in UTC. Without it, a column named
     /// time or timestamp; without that, rows lie 15 seconds apart.
     #[arg(long, value_name = "COLUMN")]
     time: Option<String>,
@@ -77,7 +77,16 @@ impl Input {
 
     /// The rows that a model knows.
     fn read_for(&self, model: &Model) -> Result<table::Table> {
-        table::read(&self.input, &self.columns(), Some(&model.metrics))
+        let table = table::read(&self.input, &self.columns(), Some(&model.metrics))?;
+        let (step, learnt) = (table.matrix.step_ms(), model.pipeline.step_ms);
+        // Rates of counters and the recent past are of so many rows.
+        ensure!(
+            !table.timed || (step < 2 * learnt && learnt < 2 * step),
+            "the rows are {} s apart, and the model learnt from rows that are {} s apart: give rows of its step",
+            step as f64 / 1000.0,
+            learnt as f64 / 1000.0
+        );
+        Ok(table)
     }
 }
 

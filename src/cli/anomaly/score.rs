@@ -39,30 +39,38 @@ pub struct Judged {
     pub anomalous: bool,
 }
 
-/// Judges the rows of a table group by group: each row, in the order of the table's matrix, and all incidents.
-pub fn judge(model: Model, table: &Table) -> (Vec<Judged>, Vec<Incident>) {
+/// Judges the rows of a table group by group: each row, in the order of the table's matrix, and all incidents, each with the
+/// last time of its group.
+pub fn judge(model: Model, table: &Table) -> (Vec<Judged>, Vec<(Incident, i64)>) {
     let matrix = &table.matrix;
     let settings = model.alarm.clone();
     let signatures = model.signatures.clone();
     let mut scorer = Scorer::new(Arc::new(model));
     let recorder = Recorder::new(settings, scorer.names(), signatures);
     let mut current = recorder.clone();
-    let (mut judged, mut incidents): (Vec<Judged>, Vec<Incident>) = (Vec::new(), Vec::new());
+    let (mut judged, mut incidents): (Vec<Judged>, Vec<(Incident, i64)>) = (Vec::new(), Vec::new());
+    // Those of the group that is at its end.
+    let mut of_group: Vec<Incident> = Vec::new();
+    let mut end = |of_group: &mut Vec<Incident>, last: usize| {
+        incidents.extend(of_group.drain(..).map(|incident| (incident, matrix.times()[last])));
+    };
     for row in 0..matrix.rows() {
         if row > 0 && matrix.groups()[row] != matrix.groups()[row - 1] {
             scorer.restart();
-            incidents.extend(current.incident().cloned());
+            of_group.extend(current.incident().cloned());
+            end(&mut of_group, row - 1);
             current = recorder.clone();
         }
         let scored = scorer.push(matrix.times()[row], &matrix.row(row));
         let before = current.incident().cloned();
         current.push(&scored);
         if let Some(before) = before.filter(|before| current.incident().is_none_or(|now| now.since != before.since)) {
-            incidents.push(before);
+            of_group.push(before);
         }
         judged.push(Judged { scored, anomalous: current.state() != State::Quiet });
     }
-    incidents.extend(current.incident().cloned());
+    of_group.extend(current.incident().cloned());
+    end(&mut of_group, matrix.rows().saturating_sub(1));
     (judged, incidents)
 }
 
@@ -79,8 +87,7 @@ pub fn run(arguments: &Score) -> Result<()> {
     for (reason, count) in skipped {
         println!("{count} rows not judged: {reason:?}");
     }
-    let end = table.matrix.times().iter().copied().max().unwrap_or_default();
-    incidents.iter().for_each(|incident| println!("{}", sentence::incident(incident, end)));
+    incidents.iter().for_each(|(incident, end)| println!("{}: {}", incident.id, sentence::incident(incident, *end)));
     println!("scores: {}", path.display());
     Ok(())
 }

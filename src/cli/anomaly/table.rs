@@ -30,6 +30,10 @@ pub struct Table {
     pub matrix: Matrix,
     /// The rows in the order of the files.
     pub rows: Vec<InputRow>,
+    /// Columns that hold something else than numbers, and were left out.
+    pub text: Vec<String>,
+    /// Whether the rows say how far they are apart.
+    pub timed: bool,
 }
 
 /// A row as the files have it.
@@ -78,11 +82,17 @@ pub fn read(paths: &[PathBuf], columns: &Columns, metrics: Option<&[(String, Kin
     }
     let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     ensure!(!cells.rows.is_empty(), "{files}: there is no row below the header");
-    let mut found: Vec<Column> = Vec::new();
+    let (mut found, mut text): (Vec<Column>, Vec<String>) = (Vec::new(), Vec::new());
+    // Files may have the newest row first, or those of several groups by turns.
+    let mut order: Vec<usize> = (0..cells.rows.len()).collect();
+    order.sort_by_key(|row| (cells.rows[*row].group, cells.rows[*row].time));
     for (header, values) in cells.header.iter().zip(cells.values) {
-        let Some(values) = values else { continue };
+        let Some(values) = values else {
+            text.push(header.clone());
+            continue;
+        };
         let (name, kind) = split_kind(header);
-        let kind = kind.unwrap_or_else(|| guess(&values, &cells.rows));
+        let kind = kind.unwrap_or_else(|| guess(&values, &cells.rows, &order));
         found.push(Column { name: name.to_owned(), kind, values });
     }
     if let Some(metrics) = metrics {
@@ -102,8 +112,9 @@ pub fn read(paths: &[PathBuf], columns: &Columns, metrics: Option<&[(String, Kin
     ensure!(!found.is_empty(), "{files}: no column has numbers beside the time");
     let times: Vec<i64> = cells.rows.iter().map(|row| row.time).collect();
     let groups: Vec<u32> = cells.rows.iter().map(|row| row.group).collect();
-    let matrix = Matrix::new(step(&cells.rows), times, groups, found).with_context(|| files)?;
-    Ok(Table { matrix, rows: cells.rows })
+    let step = step(&cells.rows, &order);
+    let matrix = Matrix::new(step.unwrap_or(STEP_WITHOUT_TIME_MS), times, groups, found).with_context(|| files)?;
+    Ok(Table { matrix, rows: cells.rows, text, timed: step.is_some() })
 }
 
 impl Cells {
@@ -172,11 +183,13 @@ impl Cells {
 /// The bytes of a file, unpacked where it is gzipped.
 pub fn open(path: &Path) -> Result<Box<dyn Read>> {
     let mut file = File::open(path)?;
-    let mut magic = [0; 2];
-    let read = file.read(&mut magic)?;
-    let whole = std::io::Cursor::new(magic[..read].to_vec()).chain(file);
+    let mut magic = Vec::new();
+    file.by_ref().take(3).read_to_end(&mut magic)?;
+    // A mark of the byte order is none of the first name.
+    let begin = if magic == *b"\xef\xbb\xbf" { Vec::new() } else { magic.clone() };
+    let whole = std::io::Cursor::new(begin).chain(file);
     // By its first bytes, not by its name: a browser may have unpacked it.
-    Ok(if magic == [0x1f, 0x8b] {
+    Ok(if magic.starts_with(b"\x1f\x8b") {
         Box::new(BufReader::new(MultiGzDecoder::new(whole)))
     } else {
         Box::new(BufReader::new(whole))
@@ -192,11 +205,16 @@ fn parse_number(cell: &str) -> Option<f64> {
     }
 }
 
-/// Unix milliseconds from Unix seconds or milliseconds, RFC 3339, or a date and time without zone, which is UTC.
+/// Unix milliseconds from Unix seconds, milli-, micro- or nanoseconds, RFC 3339, or a date and time without zone, which is UTC.
 pub fn parse_time(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<f64>() {
-        // Seconds reach 10¹¹ in the year 5138; what is larger are milliseconds.
-        let ms = if number.abs() < 1e11 { number * 1000.0 } else { number };
+        // Seconds reach 10¹¹ in the year 5138; what is larger is counted in smaller parts.
+        let ms = match number.abs() {
+            size if size < 1e11 => number * 1e3,
+            size if size < 1e14 => number,
+            size if size < 1e17 => number / 1e3,
+            _ => number / 1e6,
+        };
         return number.is_finite().then_some(ms.round() as i64);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -215,30 +233,32 @@ fn split_kind(header: &str) -> (&str, Option<Kind>) {
 }
 
 /// The kind that a column without one is taken for.
-fn guess(values: &[f64], rows: &[InputRow]) -> Kind {
+fn guess(values: &[f64], rows: &[InputRow], order: &[usize]) -> Kind {
     let (mut steps, mut falls, mut rises) = (0, 0, 0);
-    for index in 1..values.len() {
-        if rows[index].group != rows[index - 1].group || values[index].is_nan() || values[index - 1].is_nan() {
+    for pair in order.windows(2) {
+        let (before, after) = (values[pair[0]], values[pair[1]]);
+        if rows[pair[0]].group != rows[pair[1]].group || before.is_nan() || after.is_nan() {
             continue;
         }
         steps += 1;
-        falls += usize::from(values[index] < values[index - 1]);
-        rises += usize::from(values[index] > values[index - 1]);
+        falls += usize::from(after < before);
+        rises += usize::from(after > before);
     }
     let grows = (falls as f64) < COUNTER_FALLS * steps as f64 && rises as f64 > COUNTER_RISES * steps as f64;
     if steps >= COUNTER_STEPS && grows { Kind::Counter } else { Kind::Gauge }
 }
 
-/// The usual distance of two rows of a group: the median.
-fn step(rows: &[InputRow]) -> i64 {
-    let mut gaps: Vec<i64> = rows
+/// The usual distance of two rows of a group: the median. None where no group has two.
+fn step(rows: &[InputRow], order: &[usize]) -> Option<i64> {
+    let mut gaps: Vec<i64> = order
         .windows(2)
-        .filter(|pair| pair[0].group == pair[1].group)
-        .map(|pair| pair[1].time - pair[0].time)
+        .map(|pair| (&rows[pair[0]], &rows[pair[1]]))
+        .filter(|(before, after)| before.group == after.group)
+        .map(|(before, after)| after.time - before.time)
         .filter(|gap| *gap > 0)
         .collect();
     gaps.sort_unstable();
-    gaps.get(gaps.len() / 2).copied().unwrap_or(STEP_WITHOUT_TIME_MS)
+    gaps.get(gaps.len() / 2).copied()
 }
 
 #[cfg(test)]
@@ -273,7 +293,7 @@ mod tests {
         assert_eq!((a.name.as_str(), a.kind, &a.values[..2]), ("a", Kind::Gauge, &[1.0, 2.0][..]));
         assert_eq!((b.name.as_str(), b.kind, b.values[1]), ("b", Kind::Ratio, 0.5));
         assert!(a.values[2].is_nan() && b.values[0].is_nan() && b.values[2].is_nan());
-        assert_eq!(table.rows[2].time_text, "1772409605");
+        assert_eq!((table.rows[2].time_text.as_str(), &table.text), ("1772409605", &vec!["phase".to_owned()]));
     }
 
     #[test]
@@ -289,6 +309,25 @@ mod tests {
         let table = read_text(&[&format!("grows,wavers\n{rows}")], &Columns::default(), None).unwrap();
         let kinds: Vec<Kind> = table.matrix.columns().iter().map(|column| column.kind).collect();
         assert_eq!(kinds, [Kind::Counter, Kind::Gauge]);
+    }
+
+    #[test]
+    fn the_order_of_the_rows_in_a_file_does_not_matter() {
+        let columns = Columns { group: Some("host".into()), ..Columns::default() };
+        let row = |i: i64, host: &str| format!("{},{host},{}\n", 1_772_409_600 + 60 * i, 7 * i);
+        let by_turns: String = (0..150).flat_map(|i| [row(i, "a"), row(i, "b")]).collect();
+        let newest_first: String = (0..150).rev().map(|i| row(i, "a")).collect();
+        for text in [by_turns, newest_first] {
+            let table = read_text(&[&format!("\u{feff}time,host,total\n{text}")], &columns, None).unwrap();
+            assert_eq!((table.matrix.step_ms(), table.matrix.columns()[0].kind), (60_000, Kind::Counter));
+        }
+    }
+
+    #[test]
+    fn times_since_1970_are_told_by_their_size() {
+        for text in ["1772409600", "1772409600000", "1772409600000000", "1772409600000000000"] {
+            assert_eq!(parse_time(text), Some(1_772_409_600_000), "{text}");
+        }
     }
 
     #[test]

@@ -89,6 +89,16 @@ impl Train {
 /// Trains, prints the summary and writes the model.
 pub fn run(arguments: &Train) -> Result<()> {
     let table = table::read(&arguments.input.input, &arguments.input.columns(), None)?;
+    if table.matrix.repeated() > 0 {
+        println!("{} rows have the time of an earlier one of their group and were left out", table.matrix.repeated());
+    }
+    if !table.text.is_empty() {
+        println!(
+            "{} columns hold something else than numbers and are left out: {}",
+            table.text.len(),
+            table.text.join(", ")
+        );
+    }
     let bar = ProgressBar::new_spinner();
     let trained = train(&table.matrix, &arguments.options(), &mut |epoch, loss| {
         bar.set_message(format!("epoch {epoch}, loss {loss:.4}"));
@@ -98,9 +108,6 @@ pub fn run(arguments: &Train) -> Result<()> {
     let (model, summary) = trained?;
     let path = &arguments.output;
     std::fs::write(path, model.save()?).with_context(|| format!("{} can't be written", path.display()))?;
-    if table.matrix.repeated() > 0 {
-        println!("{} rows have the time of an earlier one of their group and were left out", table.matrix.repeated());
-    }
     print(&summary, arguments);
     println!("model: {}", path.display());
     Ok(())

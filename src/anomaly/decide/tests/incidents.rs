@@ -1,10 +1,10 @@
 //! Incidents: told once, kept over restarts, labelled, and sent to who listens.
 
 use super::*;
-use crate::anomaly::CAUSE_ANNOTATION;
 use crate::anomaly::crd::DeliveryState;
 use crate::anomaly::facts::Refusal;
 use crate::anomaly::incident::ChangeEvent;
+use crate::anomaly::{CAUSE_ANNOTATION, NORMAL};
 
 /// An alert ends by itself unless it is repeated, and a detector without a model does not ask for its history all the time.
 #[test]
@@ -254,6 +254,22 @@ fn a_receiver_that_is_down_is_left_alone_for_a_while() {
 }
 
 #[test]
+fn who_was_told_hears_of_the_end_when_nobody_is_to_be_told_any_more() {
+    let mut facts = healthy(alerting());
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    assert_eq!(notices(&look(&mut facts).0).len(), 2);
+    facts.detector.spec.mode = crate::anomaly::crd::Mode::Observe;
+    let (decision, _) = look(&mut facts);
+    let resolved = |receiver| (receiver, DeliveryState::Resolved);
+    assert_eq!(notices(&decision), [resolved(Receiver::Alertmanager), resolved(Receiver::Webhook)]);
+    let Step::Notify(notice) = &decision.steps[0] else { panic!("no notice") };
+    assert_eq!(notice.body[0]["endsAt"], json!(facts.now));
+    assert_eq!(notices(&look(&mut facts).0), []);
+    facts.detector.spec.mode = crate::anomaly::crd::Mode::Alert;
+    assert_eq!(notices(&look(&mut facts).0).len(), 2);
+}
+
+#[test]
 fn nobody_is_told_in_mode_observe_and_all_is_ended_on_deletion() {
     let mut spec = alerting();
     spec["mode"] = json!("Observe");
@@ -266,6 +282,29 @@ fn nobody_is_told_in_mode_observe_and_all_is_ended_on_deletion() {
     let decision = decide(&facts);
     assert!(notices(&decision).iter().all(|(_, state)| *state == DeliveryState::Resolved));
     assert_eq!((notices(&decision).len(), decision.steps.last()), (2, Some(&Step::Release)));
+}
+
+#[test]
+fn what_is_called_normal_is_no_signature_and_no_time_to_leave_out() {
+    let mut facts = healthy(json!({}));
+    sees(&mut facts, vec![ended(incident(NOON, 4.2), NOON + 60_000)]);
+    look(&mut facts);
+    let id = facts.status().incidents[0].id.clone();
+    let annotate = |facts: &mut Facts, cause: &str| {
+        facts.detector.metadata.annotations = Some([(CAUSE_ANNOTATION.to_owned(), format!("{id}={cause}"))].into());
+    };
+    annotate(&mut facts, "a night's export");
+    look(&mut facts);
+    assert_eq!(facts.status().signatures.len(), 1);
+    annotate(&mut facts, NORMAL);
+    look(&mut facts);
+    assert_eq!((facts.status().signatures.len(), facts.status().incidents[0].label.as_deref()), (0, Some(NORMAL)));
+    for index in 1..=10 {
+        let since = NOON + index * 3_600_000;
+        sees(&mut facts, vec![ended(incident(since, 2.0), since + 60_000)]);
+        look(&mut facts);
+    }
+    assert_eq!((facts.status().incidents.len(), facts.status().past_incidents.len()), (10, 0));
 }
 
 #[test]
