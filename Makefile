@@ -88,7 +88,7 @@ e2e: install
 e2e-faults: install ## Five real faults of a database, each found and named (a quarter of an hour; leave the machine alone)
 	$(call step,faults,. setup/cluster-env.sh && $(e2e) --ignored --nocapture faults,each failed test names itself above)
 
-e2e-benign: install ## An hour of users, restarts of an exporter, vacuums and twice the load after half an hour of learning them: no alarm (leave the machine alone)
+e2e-benign: install ## An hour of users, restarts of an exporter, vacuums and twice the load after twenty minutes of learning them: no alarm; then five faults (leave the machine alone)
 	$(call step,an hour of benign load,. setup/cluster-env.sh && $(e2e) --ignored --nocapture benign_load,the alarm is told above)
 
 # What cargo-fuzz passes, but for the sanitizers, which need a nightly compiler.
