@@ -227,7 +227,7 @@ async fn alter_system(database: &Database) {
     tuning.spec.instance_ref.name = name.into();
     database.create(&tuning).await.unwrap();
     let denied = database.reason_until(name, Reason::ConfigurationNotWritten, 90).await;
-    let grant = "GRANT ALTER SYSTEM ON PARAMETER \"work_mem\" TO howdah";
+    let grant = "GRANT ALTER SYSTEM ON PARAMETER \"work_mem\" TO \"howdah\"";
     assert!(reason(&denied).1.contains(grant), "{}", reason(&denied).1);
 
     database.sql(grant).await;
