@@ -120,7 +120,12 @@ async fn an_hour_of_benign_load_raises_no_alarm_and_five_faults_do() {
         watched.benign().await;
         let status = watched.status().await;
         // Whoever sees nothing has nothing to alarm of.
-        assert!(seen(&status) + 5 >= first && first > 60, "{} features were seen at first: {:#?}", first, status.features);
+        assert!(
+            seen(&status) + 5 >= first && first > 60,
+            "{} features were seen at first: {:#?}",
+            first,
+            status.features
+        );
         let minutes = begin.elapsed().as_secs() / 60;
         println!("{minutes} min: score {:?}, {} incidents", status.score, watched.since(since).await.len());
     }

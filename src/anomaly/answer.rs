@@ -33,6 +33,8 @@ pub struct Rows {
     pub duplicate: Option<Duplicate>,
     /// Usual time between two scrapes in milliseconds, where it can be told.
     pub scraped_ms: Option<i64>,
+    /// How many of the last rows wait for a sample that must be on its way.
+    pub awaited: usize,
 }
 
 /// A series: its labels, and times in milliseconds with values.
@@ -85,7 +87,7 @@ pub fn rows<'a>(
         second: shown(names[second]),
     });
     let times = (0..count as i64).map(|row| from + row * step).collect();
-    Rows { times, columns, not_finite, doubled, duplicate, scraped_ms: None }
+    Rows { times, columns, not_finite, doubled, duplicate, scraped_ms: None, awaited: 0 }
 }
 
 impl Rows {
@@ -120,6 +122,15 @@ impl Rows {
             Some(duplicate) if ambiguous => Err(duplicate.clone()),
             _ => Ok(self),
         }
+    }
+
+    /// Without the last rows that wait for a sample.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        let kept = self.times.len().saturating_sub(self.awaited);
+        self.times.truncate(kept);
+        self.columns.iter_mut().for_each(|column| column.truncate(kept));
+        self
     }
 
     /// Takes the values out of the rows of these times.

@@ -110,6 +110,9 @@ pub struct Scoring {
     pub alarm: alarm::State,
     /// Incidents that these rows began, continued or ended, oldest first; the last one even when it ended before.
     pub incidents: Vec<Incident>,
+    /// Metrics that never moved while the model learnt, and moved with these rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departures: Vec<Departed>,
     /// What contributes most to the newest score.
     pub contributions: Vec<Contribution>,
     /// Features that never changed in training.
@@ -119,6 +122,18 @@ pub struct Scoring {
     /// Features with a recent value that the model knows nothing of: they were missing in most of what it learnt from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unlearnt: Vec<String>,
+}
+
+/// A metric that never moved while the model learnt, and moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Departed {
+    /// The metric.
+    pub metric: String,
+    /// From what to what.
+    pub what: String,
+    /// When, in milliseconds since 1970.
+    pub time: i64,
 }
 
 impl Facts {

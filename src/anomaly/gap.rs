@@ -9,6 +9,8 @@ pub const BEFORE_MS: i64 = 15 * 60_000;
 const SHORTEST_MS: i64 = 60_000;
 /// A scrape is no more punctual than this.
 const LATE_MS: i64 = 15_000;
+/// Rows that wait for a sample.
+const AWAITED: usize = 2;
 /// Samples this many times further apart than usual are a gap.
 const USUAL: f64 = 1.5;
 /// Distances without which none is usual.
@@ -53,6 +55,15 @@ pub fn usual(rows: &[(i64, i64)]) -> Option<i64> {
     distances.sort_unstable();
     let middle = &distances[distances.len() / 4..distances.len() - distances.len() / 4];
     (distances.len() >= FEWEST).then(|| middle.iter().sum::<i64>() / middle.len() as i64)
+}
+
+/// How many of the last rows repeat the sample of the row before them though a newer one must be on its way: from an agent
+/// that sends what it scraped with a delay, say. What is learnt from is read when it is all there, so they wait for it; but
+/// not for one that has been missing in more rows than these.
+pub fn awaited(rows: &[(i64, i64)], step: i64) -> usize {
+    let often = usual(rows).is_some_and(|usual| usual <= step);
+    let repeated = rows.windows(2).rev().take_while(|pair| pair[0].1 == pair[1].1).count();
+    if often && repeated <= AWAITED { repeated } else { 0 }
 }
 
 fn distances(samples: &[(i64, Vec<i64>)]) -> Vec<i64> {
@@ -108,6 +119,21 @@ mod tests {
         }
         // One that comes late, or not at all, is no gap either.
         assert_eq!(none(&[0, 15, 30, 60, 90, 105, 120], 0..=120, 15), [0i64; 0]);
+    }
+
+    #[test]
+    fn the_newest_rows_wait_for_a_sample_that_is_on_its_way_and_not_for_one_that_is_gone() {
+        let awaited = |last: i64, interval: usize| {
+            let scrapes = every(interval, 3..last);
+            let newest = |row: i64| scrapes.iter().filter(|at| **at <= row).max();
+            let seen: Vec<(i64, i64)> =
+                (15..=900).step_by(15).filter_map(|row| Some((row * 1000, newest(row)? * 1000))).collect();
+            super::awaited(&seen, 15_000)
+        };
+        // The row at 900 shows the sample of 888, unless that one, and those before it, are late.
+        assert_eq!([900, 888, 873, 858].map(|last| awaited(last, 15)), [0, 1, 2, 0]);
+        assert_eq!(awaited(890, 5), 0, "a newer one came than that of the row before");
+        assert_eq!(awaited(900, 60), 0, "rows repeat the samples of rarer scrapes");
     }
 
     #[test]

@@ -191,7 +191,10 @@ impl Surroundings {
         let scrapes = scrapes(&detector.spec.features, &detector.spec.prometheus.selector);
         let to = newest.min(from + (MOST_ROWS - 1) * step_ms);
         let rows = fetch::rows(prometheus, watched, &scrapes, (from, to), step_ms / 1000).await;
-        let single = |rows: Rows| if to < newest { Ok(rows) } else { rows.single_now().map_err(fetch::ambiguous) };
+        let single = |rows: Rows| match to < newest {
+            true => Ok(rows),
+            false => rows.single_now().map(Rows::settled).map_err(fetch::ambiguous),
+        };
         let rows = match rows.and_then(single) {
             Ok(rows) => rows,
             Err(trouble) => {

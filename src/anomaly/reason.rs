@@ -11,6 +11,8 @@ crate::reasons! {
         AnomalyResolved,
         /// It may be the new normal: change the annotation howdah.dev/retrain to train anew, or find its cause.
         BaselineShifted,
+        /// A metric that never moved while the model learnt moves, which no score tells of.
+        ConstantMoved,
         /// Rows are scored as they come.
         Scoring,
         /// There is no model yet, so nothing is scored.

@@ -80,6 +80,9 @@ fn events(before: &AnomalyDetectorStatus, after: &AnomalyDetectorStatus) -> Vec<
             told.push((reason.word(), incident.message.clone(), reason == Reason::AnomalyDetected));
         }
     }
+    for departure in after.departures.iter().rev().filter(|departure| !before.departures.contains(departure)) {
+        told.push((Reason::ConstantMoved.word(), departure.message.clone(), true));
+    }
     let reason_of = |status: &AnomalyDetectorStatus| {
         status.conditions.iter().find(|condition| condition.type_ == "Anomalous").map(|found| found.reason.clone())
     };

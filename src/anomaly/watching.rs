@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::answer::Rows;
 use super::crd::AnomalyDetectorStatus;
-use super::facts::{Scoring, Trouble, time};
+use super::facts::{Departed, Scoring, Trouble, time};
 use super::incident::{ChangeEvent, Incident, Recorder};
 use super::matrix::Kind;
 use super::model::Model;
 use super::reason::Reason;
 use super::score::{Scored, Scorer, SkipReason};
+use super::sentence;
 use super::signature::Signature;
 
 /// Contributions of the newest row that are kept.
@@ -99,6 +100,7 @@ impl Watching {
     /// over.
     pub fn push(&mut self, rows: &Rows) -> (Scoring, Counted) {
         let (mut incidents, mut counted) = (self.held.take().unwrap_or_default(), Counted::default());
+        let mut departures = Vec::new();
         for (row, time) in rows.times.iter().enumerate() {
             if self.last.is_some_and(|last| *time <= last) {
                 continue;
@@ -109,6 +111,11 @@ impl Watching {
                 *last = *time;
             }
             let scored = self.scorer.push(*time, &raw);
+            departures.extend(scored.departures.iter().map(|departure| Departed {
+                metric: departure.metric.clone(),
+                what: sentence::change(&departure.metric, departure.kind, departure.was, departure.now),
+                time: departure.time,
+            }));
             self.recorder.push(&scored);
             match &scored.skipped {
                 Some(reason) => *counted.skipped.entry(format!("{reason:?}")).or_default() += 1,
@@ -120,7 +127,7 @@ impl Watching {
         }
         keep(&mut incidents, self.recorder.incident());
         incidents.retain(|incident| incident.until.is_none_or(|until| until >= self.trusted_from));
-        (self.scoring(incidents), counted)
+        (Scoring { departures, ..self.scoring(incidents) }, counted)
     }
 
     fn scoring(&self, incidents: Vec<Incident>) -> Scoring {
@@ -136,6 +143,7 @@ impl Watching {
             skipped: newest.and_then(|scored| scored.skipped).map(|reason: SkipReason| format!("{reason:?}")),
             alarm: self.recorder.state(),
             incidents,
+            departures: Vec::new(),
             contributions: newest
                 .map(|scored| scored.contributions.iter().take(CONTRIBUTIONS).cloned().collect())
                 .unwrap_or_default(),

@@ -12,6 +12,6 @@ pub use detector::{
 pub use features::{ExtraFeature, FeatureKind, Features, Pack};
 pub use source::{Notify, PrometheusSource, Receiver, SecretReference};
 pub use status::{
-    AnomalyDetectorStatus, Backtest, CauseStatus, ContributionStatus, Delivery, DeliveryState, FeatureStatus,
-    IncidentStatus, LearntSignature, ModelRow, ModelStatus, PastIncident, State,
+    AnomalyDetectorStatus, Backtest, CauseStatus, ContributionStatus, Delivery, DeliveryState, DepartureStatus,
+    FeatureStatus, IncidentStatus, LearntSignature, ModelRow, ModelStatus, PastIncident, State,
 };

@@ -51,6 +51,9 @@ pub struct AnomalyDetectorStatus {
     /// Times of older incidents, newest first: trainings leave them out, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past_incidents: Vec<PastIncident>,
+    /// Metrics that never moved while the model learnt, and moved since, newest first: no score tells of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departures: Vec<DepartureStatus>,
     /// Signatures of labelled incidents, by which later ones are recognised.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<LearntSignature>,
@@ -59,16 +62,28 @@ pub struct AnomalyDetectorStatus {
     pub deliveries: Vec<Delivery>,
 }
 
+/// A metric that never moved while the model learnt, and moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DepartureStatus {
+    /// The metric.
+    pub metric: String,
+    /// From what to what: `archive_failed 0 → 0.2/s`.
+    pub message: String,
+    /// When it was last told; it is told again after an hour at the earliest.
+    pub time: Time,
+}
+
 /// The whole in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum State {
-    /// There is no model yet.
+    /// There is data and no model yet.
     Learning,
     /// Rows are scored and normal.
     Normal,
     /// An incident is open.
     Anomalous,
-    /// There is a model, but no row to score.
+    /// There is no data, or no row that could be scored.
     Blind,
     /// The detector is suspended.
     Suspended,

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::super::alarm;
 use super::super::crd::{
-    AnomalyDetectorStatus, CauseStatus, ContributionStatus, IncidentStatus, LearntSignature, PastIncident,
+    AnomalyDetectorStatus, CauseStatus, ContributionStatus, DepartureStatus, IncidentStatus, LearntSignature,
+    PastIncident,
 };
-use super::super::facts::{Facts, time};
+use super::super::facts::{Departed, Facts, time};
 use super::super::incident::{ChangeEvent, Incident, is_id};
 use super::super::score::Contribution;
 use super::super::sentence;
@@ -22,6 +23,9 @@ const SIGNATURES: usize = 16;
 /// Changes of an incident that are kept for its label: the strongest. What is left out of a signature makes the same fault
 /// look less alike.
 const CHANGES: usize = 64;
+/// Departures that are kept, and milliseconds in which one that comes again is the same.
+const DEPARTURES: usize = 10;
+const SAME_DEPARTURE_MS: i64 = 3_600_000;
 /// Coincidences that are kept of an incident.
 const COINCIDENCES: usize = 5;
 
@@ -53,6 +57,24 @@ pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     status.incidents.sort_by_key(|incident| std::cmp::Reverse(incident.since.0));
     let older = status.incidents.split_off(status.incidents.len().min(INCIDENTS));
     remember(facts, status, older);
+}
+
+/// Takes over which constants moved. One that comes and goes is told once an hour, and one that stays where it went not
+/// again when rows are read again.
+pub(super) fn depart(facts: &Facts, status: &mut AnomalyDetectorStatus) {
+    for departed in facts.scored().iter().flat_map(|scoring| &scoring.departures) {
+        let known = status.departures.iter().position(|known| known.metric == departed.metric);
+        let same = known.map(|index| &status.departures[index]).is_some_and(|known| {
+            known.message == departed.what || departed.time - known.time.0.as_millisecond() < SAME_DEPARTURE_MS
+        });
+        if same {
+            continue;
+        }
+        known.map(|index| status.departures.remove(index));
+        let Departed { metric, what, time: at } = departed.clone();
+        status.departures.insert(0, DepartureStatus { metric, message: what, time: time(at) });
+    }
+    status.departures.truncate(DEPARTURES);
 }
 
 /// Keeps the times of incidents that the status has no room for, as long as a training may read them.

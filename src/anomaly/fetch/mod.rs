@@ -134,6 +134,8 @@ pub async fn rows(
     let from = range.0 - (gap::BEFORE_MS / (step * 1000) + 1) * step * 1000;
     let newest = sampled(prometheus, scrapes, (from, range.1), step).await?;
     rows.scraped_ms = gap::usual(&newest);
+    let seen = newest.last().is_some_and(|(row, _)| rows.times.last() == Some(row));
+    rows.awaited = if seen { gap::awaited(&newest, step * 1000) } else { 0 };
     Ok(rows.without(&gap::unscraped(&newest, step * 1000)))
 }
 

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 
 use crate::anomaly::answer::Rows;
 use crate::anomaly::coincidence;
-use crate::anomaly::crd::{AnomalyDetector, AnomalyDetectorSpec, Backtest, ModelRow, ModelType};
+use crate::anomaly::crd::{AnomalyDetector, AnomalyDetectorSpec, Backtest, Features, ModelRow, ModelType, Pack};
 use crate::anomaly::facts::{SETTLE_MS, Trouble};
 use crate::anomaly::features::{Watched, data_hash, kind, scrapes, spec_hash, watched};
 use crate::anomaly::fetch::beside::trials;
 use crate::anomaly::matrix::{Column, Matrix};
+use crate::anomaly::packs;
 use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
@@ -141,11 +142,30 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
         })
     });
     let (model, summary) = computed.await.map_err(|gone| broken(gone.into()))?.map_err(|error| untrained(&error))?;
+    if let Some(message) = unseen_pack(&detector.spec.features, &summary.metrics_dropped) {
+        return Err(Trouble::new(Reason::DataIncomplete, message));
+    }
     let bytes = model.save().map_err(|error| Trouble::new(Reason::TrainingFailed, error.to_string()))?;
     let path = model_path(&namespace, &detector.uid().unwrap_or_default(), Some(&arguments.model_name));
     store.put(&path, bytes).await.map_err(|error| kept(&error))?;
     telling.abort();
     Ok(told(spec_hash(&detector), data_hash, &summary))
+}
+
+/// Why a model is none: it would see nothing of what a whole pack watches, the database itself, say, while its exporter is
+/// down. One that was trained before goes on.
+fn unseen_pack(features: &Features, dropped: &[String]) -> Option<String> {
+    let watched = |name: &str| features.exclude.iter().all(|excluded| excluded != name);
+    let unseen = |pack: &&Pack| {
+        let mut names = packs::features(**pack).iter().map(|one| one.name).filter(|name| watched(name)).peekable();
+        names.peek().is_some() && names.all(|name| dropped.iter().any(|dropped| dropped == name))
+    };
+    features.packs.iter().find(unseen).map(|pack| {
+        format!(
+            "all features of {pack:?} are missing in most rows: see that Prometheus scrapes its target and that \
+             prometheus.selector fits its labels, or take it out of features.packs"
+        )
+    })
 }
 
 fn kept(error: &crate::world::store::StoreError) -> Trouble {
@@ -296,6 +316,23 @@ mod tests {
         .unwrap();
         let expected = [(1000, 2000), (3000, 9000), (4000, 5000), (6000, 9000)];
         assert_eq!(excluded(&detector, &[trial], 9000), expected);
+    }
+
+    #[test]
+    fn a_model_that_sees_nothing_of_a_pack_is_none() {
+        let of = |pack: Pack| packs::features(pack).iter().map(|one| one.name.to_owned());
+        let watching = |packs: &[Pack], exclude: &[String]| Features {
+            packs: packs.to_vec(),
+            exclude: exclude.to_vec(),
+            ..Features::default()
+        };
+        let both = watching(&[Pack::PostgresExporter, Pack::NodeExporter], &[]);
+        let postgres: Vec<String> = of(Pack::PostgresExporter).collect();
+        assert!(unseen_pack(&both, &postgres).unwrap().contains("PostgresExporter"));
+        assert_eq!(unseen_pack(&both, &postgres[1..]), None);
+        assert_eq!(unseen_pack(&watching(&[Pack::NodeExporter], &[]), &postgres), None);
+        let excluding = watching(&[Pack::PostgresExporter], &postgres[..1]);
+        assert!(unseen_pack(&excluding, &postgres[1..]).is_some());
     }
 
     #[test]

@@ -94,3 +94,78 @@ fn load(path: &Path) -> Result<Model> {
     let bytes = std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
     Model::load(&bytes).with_context(|| path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::learn::rng::Random;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        anomaly: Anomaly,
+    }
+
+    fn howdah(arguments: &str) -> Result<ExitCode> {
+        run(Line::try_parse_from(format!("howdah {arguments}").split_whitespace())?.anomaly)
+    }
+
+    /// Rows of two groups, a minute apart, in which `broken` ones have ten times the reads that belong to their load.
+    fn rows(begin: i64, count: i64, broken: std::ops::Range<i64>, seed: u64) -> String {
+        let mut random = Random::new(seed, 0);
+        let mut text = "time,host,load,reads,waits,phase\n".to_owned();
+        for index in 0..count {
+            for host in ["a", "b"] {
+                let load = 50.0 + 20.0 * (index as f64 / 30.0).sin() + random.normal();
+                let reads = 3.0 * load * if host == "b" && broken.contains(&index) { 10.0 } else { 1.0 };
+                let (time, waits) = (begin + 60 * index, 0.1 * load + 0.2 * random.normal());
+                writeln!(text, "{time},{host},{load:.3},{:.3},{waits:.3},quiet", reads + random.normal()).unwrap();
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn files_become_a_model_scores_and_a_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (learnt, judged) = (path("learnt.csv"), path("judged.csv"));
+        let (model, scores, picture) = (path("shop.model"), path("scores.csv"), path("incident.svg"));
+        let monday = 1_772_409_600;
+        std::fs::write(&learnt, rows(monday, 700, 0..0, 1)).unwrap();
+        std::fs::write(&judged, rows(monday + 86_400, 200, 150..180, 2)).unwrap();
+        howdah(&format!("train --input {learnt} --group host --model pca --output {model}")).unwrap();
+        howdah(&format!("score --model {model} --input {judged} --group host --output {scores}")).unwrap();
+        let text = std::fs::read_to_string(&scores).unwrap();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+        assert_eq!(lines[0].join(","), "time,score,anomalous,top1,top2,top3,top4,top5,skipped,host");
+        // A line for each row of the input, in its order.
+        let times: Vec<i64> = lines[1..].iter().map(|line| line[0].parse().unwrap()).collect();
+        assert_eq!((times.len(), times[0], times[399]), (400, monday + 86_400, monday + 86_400 + 60 * 199));
+        let alarmed = |host: &str| {
+            let of = lines[1..].iter().filter(|line| line[9] == host).enumerate();
+            of.filter(|(_, line)| line[2] == "1").map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        assert_eq!(alarmed("a"), Vec::<usize>::new());
+        let found = alarmed("b");
+        assert!((150..155).contains(&found[0]) && (179..190).contains(found.last().unwrap()), "{found:?}");
+        let worst = &lines[1 + 2 * 160 + 1];
+        assert!(worst[1].parse::<f64>().unwrap() > 1.0 && worst[3] == "reads", "{worst:?}");
+
+        howdah(&format!("explain --model {model} --input {judged} --group host --out {picture}")).unwrap();
+        assert!(std::fs::read_to_string(&picture).unwrap().contains("reads"));
+
+        // Every second row is two minutes from the next one.
+        let half = path("half.csv");
+        let whole = std::fs::read_to_string(&judged).unwrap();
+        let kept = whole.lines().enumerate().filter(|(index, _)| *index == 0 || index.div_ceil(2) % 2 == 1);
+        std::fs::write(&half, kept.map(|(_, line)| format!("{line}\n")).collect::<String>()).unwrap();
+        let refused = howdah(&format!("score --model {model} --input {half} --group host --output {scores}"));
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("120 s apart") && refused.contains("60 s apart"), "{refused}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::anomaly::crd::DeliveryState;
+use crate::anomaly::facts::Departed;
 use crate::anomaly::facts::Refusal;
 use crate::anomaly::incident::ChangeEvent;
 use crate::anomaly::{CAUSE_ANNOTATION, NORMAL};
@@ -282,6 +283,24 @@ fn nobody_is_told_in_mode_observe_and_all_is_ended_on_deletion() {
     let decision = decide(&facts);
     assert!(notices(&decision).iter().all(|(_, state)| *state == DeliveryState::Resolved));
     assert_eq!((notices(&decision).len(), decision.steps.last()), (2, Some(&Step::Release)));
+}
+
+#[test]
+fn a_constant_that_moves_is_told_once_an_hour_and_not_again_when_rows_are_read_again() {
+    let mut facts = healthy(json!({}));
+    let moved = |facts: &mut Facts, what: &str, minutes: i64| {
+        let Some(Ok(scoring)) = &mut facts.scoring else { panic!() };
+        let (metric, time) = ("archive_failed".to_owned(), NOON + minutes * 60_000);
+        scoring.departures = vec![Departed { metric, what: what.to_owned(), time }];
+        let (_, report) = look(facts);
+        report.events.into_iter().map(|(reason, message, _)| format!("{reason} {message}")).collect::<Vec<_>>()
+    };
+    let told = |what: &str| vec![format!("ConstantMoved {what}")];
+    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.2/s", 0), told("archive_failed 0 → 0.2/s"));
+    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.1/s", 59), Vec::<String>::new());
+    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.2/s", 90), Vec::<String>::new());
+    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.1/s", 61), told("archive_failed 0 → 0.1/s"));
+    assert_eq!(facts.status().departures.len(), 1);
 }
 
 #[test]
