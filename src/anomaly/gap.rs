@@ -58,12 +58,12 @@ pub fn usual(rows: &[(i64, i64)]) -> Option<i64> {
 }
 
 /// How many of the last rows repeat the sample of the row before them though a newer one must be on its way: from an agent
-/// that sends what it scraped with a delay, say. What is learnt from is read when it is all there, so they wait for it; but
-/// not for one that has been missing in more rows than these.
+/// that sends what it scraped with a delay, say. What is learnt from is read when it is all there, so they wait for it, for
+/// so many rows at the most.
 pub fn awaited(rows: &[(i64, i64)], step: i64) -> usize {
-    let often = usual(rows).is_some_and(|usual| usual <= step);
+    let often = usual(rows).is_some_and(|usual| 2 * usual < 3 * step);
     let repeated = rows.windows(2).rev().take_while(|pair| pair[0].1 == pair[1].1).count();
-    if often && repeated <= AWAITED { repeated } else { 0 }
+    if often { repeated.min(AWAITED) } else { 0 }
 }
 
 fn distances(samples: &[(i64, Vec<i64>)]) -> Vec<i64> {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_rows_wait_for_a_sample_that_is_on_its_way_and_not_for_one_that_is_gone() {
+    fn the_newest_rows_wait_for_a_sample_that_is_on_its_way_for_so_long() {
         let awaited = |last: i64, interval: usize| {
             let scrapes = every(interval, 3..last);
             let newest = |row: i64| scrapes.iter().filter(|at| **at <= row).max();
@@ -131,7 +131,7 @@ mod tests {
             super::awaited(&seen, 15_000)
         };
         // The row at 900 shows the sample of 888, unless that one, and those before it, are late.
-        assert_eq!([900, 888, 873, 858].map(|last| awaited(last, 15)), [0, 1, 2, 0]);
+        assert_eq!([900, 888, 873, 858].map(|last| awaited(last, 15)), [0, 1, 2, 2]);
         assert_eq!(awaited(890, 5), 0, "a newer one came than that of the row before");
         assert_eq!(awaited(900, 60), 0, "rows repeat the samples of rarer scrapes");
     }

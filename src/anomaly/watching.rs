@@ -111,7 +111,9 @@ impl Watching {
                 *last = *time;
             }
             let scored = self.scorer.push(*time, &raw);
-            departures.extend(scored.departures.iter().map(|departure| Departed {
+            // Before it was trained the model knows nothing of what was constant.
+            let told = scored.departures.iter().filter(|departure| departure.time >= self.trusted_from);
+            departures.extend(told.map(|departure| Departed {
                 metric: departure.metric.clone(),
                 what: sentence::change(&departure.metric, departure.kind, departure.was, departure.now),
                 time: departure.time,

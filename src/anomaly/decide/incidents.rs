@@ -23,8 +23,8 @@ const SIGNATURES: usize = 16;
 /// Changes of an incident that are kept for its label: the strongest. What is left out of a signature makes the same fault
 /// look less alike.
 const CHANGES: usize = 64;
-/// Departures that are kept, and milliseconds in which one that comes again is the same.
-const DEPARTURES: usize = 10;
+/// Departures that are kept, more than waver at once; and milliseconds in which one that comes again is the same.
+const DEPARTURES: usize = 64;
 const SAME_DEPARTURE_MS: i64 = 3_600_000;
 /// Coincidences that are kept of an incident.
 const COINCIDENCES: usize = 5;
@@ -59,14 +59,13 @@ pub(super) fn update(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     remember(facts, status, older);
 }
 
-/// Takes over which constants moved. One that comes and goes is told once an hour, and one that stays where it went not
-/// again when rows are read again.
+/// Takes over which constants moved. One that comes and goes is told once an hour, and what is read again is known.
 pub(super) fn depart(facts: &Facts, status: &mut AnomalyDetectorStatus) {
     for departed in facts.scored().iter().flat_map(|scoring| &scoring.departures) {
         let known = status.departures.iter().position(|known| known.metric == departed.metric);
-        let same = known.map(|index| &status.departures[index]).is_some_and(|known| {
-            known.message == departed.what || departed.time - known.time.0.as_millisecond() < SAME_DEPARTURE_MS
-        });
+        let same = known
+            .map(|index| &status.departures[index])
+            .is_some_and(|known| departed.time - known.time.0.as_millisecond() < SAME_DEPARTURE_MS);
         if same {
             continue;
         }
@@ -191,7 +190,9 @@ pub(super) fn label(facts: &Facts, status: &mut AnomalyDetectorStatus) {
             None if status.signatures.iter().any(|known| known.cause == cause) => None,
             None => status.incidents.first_mut(),
         };
-        let Some(incident) = found.filter(|incident| named || incident.label.is_none()) else { continue };
+        // That something is normal is said of one incident, not of whichever is the newest when its own is forgotten.
+        let meant = named || cause != NORMAL;
+        let Some(incident) = found.filter(|incident| meant && (named || incident.label.is_none())) else { continue };
         incident.label = Some(cause.to_owned());
         if cause == NORMAL {
             let id = &incident.id;

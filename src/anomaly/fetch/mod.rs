@@ -132,10 +132,12 @@ pub async fn rows(
 ) -> Result<Rows, Trouble> {
     let mut rows = answered(prometheus, watched, range, step).await?;
     let from = range.0 - (gap::BEFORE_MS / (step * 1000) + 1) * step * 1000;
-    let newest = sampled(prometheus, scrapes, (from, range.1), step).await?;
+    let by_pack = sampled(prometheus, scrapes, (from, range.1), step).await?;
+    let newest = newest(&by_pack);
     rows.scraped_ms = gap::usual(&newest);
-    let seen = newest.last().is_some_and(|(row, _)| rows.times.last() == Some(row));
-    rows.awaited = if seen { gap::awaited(&newest, step * 1000) } else { 0 };
+    // One that is marked as gone is not on its way.
+    let here = by_pack.iter().filter(|pack| pack.last().is_some_and(|(row, _)| rows.times.last() == Some(row)));
+    rows.awaited = here.map(|pack| gap::awaited(pack, step * 1000)).max().unwrap_or(0);
     Ok(rows.without(&gap::unscraped(&newest, step * 1000)))
 }
 
@@ -146,16 +148,25 @@ pub async fn rows(
 pub async fn scraped(prometheus: &Prometheus, scrapes: &[Watched], at: i64, step: i64) -> Result<Option<i64>, Trouble> {
     let at = at.div_euclid(step * 1000) * step * 1000;
     let from = at - gap::BEFORE_MS / (step * 1000) * step * 1000;
-    Ok(gap::usual(&sampled(prometheus, scrapes, (from, at), step).await?))
+    Ok(gap::usual(&newest(&sampled(prometheus, scrapes, (from, at), step).await?)))
 }
 
-/// Each row's time with that of the newest sample in it, in milliseconds; nothing of a server that can't tell.
+/// The newest sample of all packs.
+fn newest(by_pack: &[Vec<(i64, i64)>]) -> Vec<(i64, i64)> {
+    let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
+    for (row, sample) in by_pack.iter().flatten() {
+        newest.entry(*row).and_modify(|newest| *newest = *sample.max(newest)).or_insert(*sample);
+    }
+    newest.into_iter().collect()
+}
+
+/// Of each pack each row's time with that of the newest sample in it, in milliseconds; nothing of a server that can't tell.
 async fn sampled(
     prometheus: &Prometheus,
     scrapes: &[Watched],
     range: (i64, i64),
     step: i64,
-) -> Result<Vec<(i64, i64)>, Trouble> {
+) -> Result<Vec<Vec<(i64, i64)>>, Trouble> {
     if scrapes.is_empty() {
         return Ok(Vec::new());
     }
@@ -165,12 +176,8 @@ async fn sampled(
         Err(PrometheusError::Rejected { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(trouble(&error)),
     };
-    let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
-    for (row, seconds) in series.iter().flat_map(|series| &series.samples) {
-        let sample = (seconds * 1000.0).round() as i64;
-        newest.entry(*row).and_modify(|newest| *newest = sample.max(*newest)).or_insert(sample);
-    }
-    Ok(newest.into_iter().collect())
+    let in_ms = |(row, seconds): &(i64, f64)| (*row, (seconds * 1000.0).round() as i64);
+    Ok(series.iter().map(|series| series.samples.iter().map(in_ms).collect()).collect())
 }
 
 async fn answered(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {

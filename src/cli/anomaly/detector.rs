@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::anomaly::answer::Rows;
 use crate::anomaly::coincidence;
-use crate::anomaly::crd::{AnomalyDetector, AnomalyDetectorSpec, Backtest, Features, ModelRow, ModelType, Pack};
+use crate::anomaly::crd::{AnomalyDetector, AnomalyDetectorSpec, Backtest, FeatureKind, ModelRow, ModelType, Pack};
 use crate::anomaly::facts::{SETTLE_MS, Trouble};
 use crate::anomaly::features::{Watched, data_hash, kind, scrapes, spec_hash, watched};
 use crate::anomaly::fetch::beside::trials;
@@ -36,6 +36,8 @@ use crate::world::store::Store;
 const COARSE: i64 = 300;
 /// An incident that lasted longer is the new normal, which is to be learnt.
 const SHIFTED_MS: i64 = 48 * 3_600_000;
+/// Longest time after an incident in which another one is the same.
+const LONGEST_MERGE_MS: i64 = 3_600_000;
 
 /// What is trained, and where to.
 #[derive(Debug, Args)]
@@ -121,6 +123,9 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     let rows = fetch::rows(&prometheus, &features, &scrapes, (from, to), step).await?;
     let rows = rows.mostly_single().map_err(fetch::ambiguous)?.dense();
     println!("{} rows of {} features are read", rows.times.len(), features.len());
+    if let Some(message) = unseen_pack(&spec.features.packs, &features, &rows) {
+        return Err(Trouble::new(Reason::DataIncomplete, message));
+    }
     let trials = match &spec.instance_ref {
         Some(instance) => {
             trials(&client, &namespace, &instance.name).await.context("the tunings' trials can't be read")
@@ -142,9 +147,6 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
         })
     });
     let (model, summary) = computed.await.map_err(|gone| broken(gone.into()))?.map_err(|error| untrained(&error))?;
-    if let Some(message) = unseen_pack(&detector.spec.features, &summary.metrics_dropped) {
-        return Err(Trouble::new(Reason::DataIncomplete, message));
-    }
     let bytes = model.save().map_err(|error| Trouble::new(Reason::TrainingFailed, error.to_string()))?;
     let path = model_path(&namespace, &detector.uid().unwrap_or_default(), Some(&arguments.model_name));
     store.put(&path, bytes).await.map_err(|error| kept(&error))?;
@@ -152,15 +154,19 @@ async fn learn(arguments: &TrainDetector) -> Result<TrainedModel, Trouble> {
     Ok(told(spec_hash(&detector), data_hash, &summary))
 }
 
-/// Why a model is none: it would see nothing of what a whole pack watches, the database itself, say, while its exporter is
-/// down. One that was trained before goes on.
-fn unseen_pack(features: &Features, dropped: &[String]) -> Option<String> {
-    let watched = |name: &str| features.exclude.iter().all(|excluded| excluded != name);
-    let unseen = |pack: &&Pack| {
-        let mut names = packs::features(**pack).iter().map(|one| one.name).filter(|name| watched(name)).peekable();
-        names.peek().is_some() && names.all(|name| dropped.iter().any(|dropped| dropped == name))
+/// Why nothing is learnt: a model would see nothing of the database itself, whose exporter is down, say. One that was
+/// trained before goes on. A node without an exporter of its own may well be none.
+fn unseen_pack(packs: &[Pack], features: &[Watched], rows: &Rows) -> Option<String> {
+    // Settings are known for as long as they were read once.
+    let moves = |pack: Pack, one: &Watched| {
+        one.kind != FeatureKind::Config && packs::features(pack).iter().any(|shipped| shipped.name == one.name)
     };
-    features.packs.iter().find(unseen).map(|pack| {
+    let missing = |column: &Vec<f64>| 2 * column.iter().filter(|value| value.is_nan()).count() > column.len();
+    let unseen = |pack: &&Pack| {
+        let mut columns = features.iter().zip(&rows.columns).filter(|(one, _)| moves(**pack, one)).peekable();
+        **pack != Pack::NodeExporter && columns.peek().is_some() && columns.all(|(_, column)| missing(column))
+    };
+    packs.iter().find(unseen).map(|pack| {
         format!(
             "all features of {pack:?} are missing in most rows: see that Prometheus scrapes its target and that \
              prometheus.selector fits its labels, or take it out of features.packs"
@@ -225,8 +231,9 @@ fn options(spec: &AnomalyDetectorSpec, exclude: Vec<(i64, i64)>) -> Options {
             at_least: count(detection.raise.at_least),
             min_duration_ms: ms(&detection.min_duration),
             cooldown_ms,
-            // What comes back while no other is raised is the last one again: it is not lost.
-            merge_gap_ms: cooldown_ms,
+            // What comes back while no other is raised is the last one again: it is not lost. But not for hours: one that
+            // lasts for days is taken for a new normal.
+            merge_gap_ms: cooldown_ms.min(LONGEST_MERGE_MS),
         },
         exclude,
         min_history_ms: spec.training.min_history_seconds() * 1000,
@@ -275,9 +282,12 @@ fn told(spec_hash: String, data_hash: String, summary: &Summary) -> TrainedModel
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
+    use crate::anomaly::crd::Features;
 
     #[test]
     fn the_longest_result_fits_into_a_termination_message() {
@@ -319,20 +329,22 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_sees_nothing_of_a_pack_is_none() {
-        let of = |pack: Pack| packs::features(pack).iter().map(|one| one.name.to_owned());
-        let watching = |packs: &[Pack], exclude: &[String]| Features {
-            packs: packs.to_vec(),
-            exclude: exclude.to_vec(),
-            ..Features::default()
+    fn nothing_is_learnt_without_the_database() {
+        let both = [Pack::PostgresExporter, Pack::NodeExporter];
+        let spec = Features { packs: both.to_vec(), ..Features::default() };
+        let features = watched(&spec, &BTreeMap::from([("instance".into(), "shop".into())]), 15).unwrap();
+        // Of a pack the first rows only, of another all; settings are known all the same.
+        let rows = |pack: Pack, seen: usize| {
+            let column = |one: &Watched| {
+                let of_it = packs::features(pack).iter().any(|shipped| shipped.name == one.name);
+                let until = if of_it && one.kind != FeatureKind::Config { seen } else { 100 };
+                (0..100).map(|row| if row < until { 1.0 } else { f64::NAN }).collect()
+            };
+            Rows { times: (0..100).collect(), columns: features.iter().map(column).collect(), ..Rows::default() }
         };
-        let both = watching(&[Pack::PostgresExporter, Pack::NodeExporter], &[]);
-        let postgres: Vec<String> = of(Pack::PostgresExporter).collect();
-        assert!(unseen_pack(&both, &postgres).unwrap().contains("PostgresExporter"));
-        assert_eq!(unseen_pack(&both, &postgres[1..]), None);
-        assert_eq!(unseen_pack(&watching(&[Pack::NodeExporter], &[]), &postgres), None);
-        let excluding = watching(&[Pack::PostgresExporter], &postgres[..1]);
-        assert!(unseen_pack(&excluding, &postgres[1..]).is_some());
+        assert!(unseen_pack(&both, &features, &rows(Pack::PostgresExporter, 13)).unwrap().contains("PostgresExporter"));
+        assert_eq!(unseen_pack(&both, &features, &rows(Pack::PostgresExporter, 60)), None);
+        assert_eq!(unseen_pack(&both, &features, &rows(Pack::NodeExporter, 0)), None);
     }
 
     #[test]
@@ -341,6 +353,6 @@ mod tests {
             let spec = json!({"prometheus": {"url": "http://p"}, "detection": {"cooldown": cooldown}});
             options(&serde_json::from_value(spec).unwrap(), vec![]).alarm.merge_gap_ms
         };
-        assert_eq!((gap("10s"), gap("10m")), (10_000, 600_000));
+        assert_eq!((gap("10s"), gap("10m"), gap("12h")), (10_000, 600_000, LONGEST_MERGE_MS));
     }
 }

@@ -68,6 +68,8 @@ struct Cells {
     values: Vec<Option<Vec<f64>>>,
     rows: Vec<InputRow>,
     groups: HashMap<(usize, String), u32>,
+    /// There is a time column.
+    timed: bool,
 }
 
 /// Reads files. The kinds of `metrics`, where given, say which columns are needed and how they are read; otherwise a
@@ -114,7 +116,7 @@ pub fn read(paths: &[PathBuf], columns: &Columns, metrics: Option<&[(String, Kin
     let groups: Vec<u32> = cells.rows.iter().map(|row| row.group).collect();
     let step = step(&cells.rows, &order);
     let matrix = Matrix::new(step.unwrap_or(STEP_WITHOUT_TIME_MS), times, groups, found).with_context(|| files)?;
-    Ok(Table { matrix, rows: cells.rows, text, timed: step.is_some() })
+    Ok(Table { matrix, rows: cells.rows, text, timed: step.is_some() && cells.timed })
 }
 
 impl Cells {
@@ -129,6 +131,7 @@ impl Cells {
         let by_name = || header.iter().position(|name| TIME_NAMES.contains(&name.to_lowercase().as_str()));
         let time = columns.time.as_ref().map(place).transpose()?.or_else(by_name);
         let group = columns.group.as_ref().map(place).transpose()?;
+        self.timed |= time.is_some();
         for name in &columns.ignore {
             place(name)?;
         }
