@@ -23,7 +23,7 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, CHANGED) };
     }
     if session.settled.is_some() {
-        return super::unsettle(session, Reason::Applying);
+        return super::restoring::unsettle(session, Reason::Applying);
     }
     let target = match facts.recommendation().filter(|r| r.hash == wanted) {
         Some(r) => Target::of(session, &r.recommended()),

@@ -3,6 +3,7 @@
 mod effect;
 mod ending;
 mod preflight;
+mod restoring;
 mod trial;
 
 use std::time::Duration;
@@ -10,14 +11,16 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
-use super::crd::{DeletionPolicy, SessionRecord, TrialState, TuningTrial, TuningTrialStatus};
-use super::facts::{BASELINE, ConfigurationWay, Facts};
+use super::crd::{SessionRecord, TrialState, TuningTrial, TuningTrialStatus};
+use super::facts::{BASELINE, Facts};
 use super::measurement::Parameters;
 use super::reason::Reason;
 use crate::instance;
 use effect::{Effect, Target};
 
 pub use preflight::is_of;
+pub use restoring::is_restored;
+use restoring::{delete, is_text_due, restore, suspend, way_back};
 
 /// What to do, because of what, and when to look next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -183,48 +186,6 @@ pub fn decide(facts: &Facts) -> Decision {
 const LEFT: &str = "the PostgresInstance was deleted or points elsewhere since the session began, and the baseline was \
                     restored where it had been; change the annotation howdah.dev/restart-session to begin anew";
 
-/// Whatever the session is at, or has applied, what it found comes back.
-fn suspend(facts: &Facts) -> Decision {
-    let suspended = |message: &str| Decision::wait(Reason::Suspended, message, IDLE);
-    let Some(session) = facts.session() else { return suspended(Reason::Suspended.sentence()) };
-    let had_applied = session.left.as_deref().is_some_and(|left| left != BASELINE);
-    match facts.running_rival() {
-        // Its baseline is our recommendation, which it measures against and restores.
-        Some(rival) if is_applied(session) || (session.settled.is_none() && had_applied) => return waits_for(rival),
-        _ => {}
-    }
-    if is_applied(session) {
-        if facts.is_elsewhere(session) {
-            return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, APPLIED_ELSEWHERE) };
-        }
-        if is_replaced(facts) {
-            return suspended("what the session applied has been replaced, and what replaced it stays");
-        }
-        return unsettle(session, Reason::Restoring);
-    }
-    if let Some(decision) = session.settled.is_none().then(|| restore(facts, &Target::original(session))).flatten() {
-        return decision;
-    }
-    // A session that ended is applied anew once it is no longer suspended, where the mode wants it so.
-    let ended = session.outcome.filter(|_| session.settled.is_none());
-    let session = ended.map(|_| SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() });
-    Decision { session, ..suspended(Reason::Suspended.sentence()) }
-}
-
-/// Why the suspension of a tuning whose instance has moved takes nothing back.
-const APPLIED_ELSEWHERE: &str = "the PostgresInstance points elsewhere since the recommendation was applied, and it stays in \
-                                 effect where that was";
-
-/// The session's recommendation was left in effect.
-fn is_applied(session: &SessionRecord) -> bool {
-    session.settled.as_deref().is_some_and(|settled| settled != BASELINE)
-}
-
-/// Others have changed what an ended session applied, or have taken it over.
-fn is_replaced(facts: &Facts) -> bool {
-    facts.running_rival().is_none() && (facts.was_changed_by_others() || facts.has_other_owners())
-}
-
 /// What the session changed is restored where it was changed, and the session is over.
 fn leave(facts: &Facts, why: &str, session: &SessionRecord) -> Decision {
     restore(facts, &Target::original(session)).unwrap_or_else(|| left(why, session))
@@ -289,122 +250,11 @@ fn helps(trouble: &instance::Trouble, steps: &[Step]) -> bool {
     }
 }
 
-/// What took the server down, or its pod out of service, must not stay in effect: how far it is from what was there before.
-/// `None` where the session has nothing to take back.
-fn way_back(facts: &Facts) -> Option<Effect> {
-    let session = facts.session().filter(|session| session.settled.is_none())?;
-    let ends = facts.tuning.spec.suspend || !preflight::is_of(session, &facts.tuning) || facts.elsewhere.is_some();
-    let target = match session.outcome {
-        None if !ends => Target::of(session, &Parameters::new()),
-        // A recommendation on its way into effect was measured, and more than once.
-        Some(_) if !ends && !ending::ends_with_baseline(facts, session) => return None,
-        _ => Target::original(session),
-    };
-    Some(effect::bring(facts, &target))
-}
-
-/// The text of the configuration is to be what it was, and is not yet.
-fn is_text_due(facts: &Facts) -> bool {
-    matches!(way_back(facts), Some(Effect::Steps { steps, .. })
-        if matches!(steps.first(), Some(Step::WriteConfiguration(_))))
-}
-
-/// Nothing of what the session changed is in effect, or will be once a server that does not answer has started.
-pub fn is_restored(facts: &Facts) -> bool {
-    let applied = facts
-        .session()
-        .is_some_and(|session| is_applied(session) && (facts.is_elsewhere(session) || !is_replaced(facts)));
-    !applied
-        && !facts.is_trial_running()
-        && match way_back(facts) {
-            None | Some(Effect::Complete) => true,
-            // The text is what it was, so that a server that is down will start with it.
-            Some(Effect::Waiting { .. }) => {
-                facts.server().is_none() && matches!(facts.configuration_way(), Ok(ConfigurationWay::ConfigMap { .. }))
-            }
-            Some(Effect::Steps { .. } | Effect::Blocked { .. }) => false,
-        }
-}
-
 /// The tuning wants nothing of its instance, so that it need not wait for another one.
 fn is_at_rest(facts: &Facts) -> bool {
     let ended =
         |session: &SessionRecord| preflight::is_of(session, &facts.tuning) && ending::is_settled(facts, session);
     facts.tuning.spec.suspend || facts.session().is_some_and(ended)
-}
-
-/// Ends what runs and restores what was there before; `None` once that is done.
-fn restore(facts: &Facts, target: &Target) -> Option<Decision> {
-    if let Some(steps) = trial::abort(facts, Reason::Interrupted, Reason::Interrupted.sentence()) {
-        return Some(Decision::act(Reason::Restoring, "the running trial is ended", steps));
-    }
-    match effect::bring(facts, target) {
-        Effect::Complete => None,
-        Effect::Steps { steps, message } => Some(Decision::act(Reason::Restoring, message, steps)),
-        Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
-        Effect::Blocked { reason, message } => Some(Decision::stalled(reason, message)),
-    }
-}
-
-/// Recorded before the first step away from what a session settled on: whatever comes between, a deletion or a
-/// suspension say, then restores what was there before.
-fn unsettle(session: &SessionRecord, because: Reason) -> Decision {
-    let session = SessionRecord { settled: None, left: session.settled.clone(), ..session.clone() };
-    Decision { session: Some(session), ..Decision::wait(because, "another configuration is to take effect", SOON) }
-}
-
-/// The baseline comes back before the tuning goes, unless its owner wants the applied recommendation to stay.
-fn delete(facts: &Facts) -> Decision {
-    if !facts.has_finalizer() {
-        return Decision::wait(Reason::Deleting, Reason::Deleting.sentence(), IDLE);
-    }
-    let release = |message: &str| Decision::act(Reason::Deleting, message, vec![Step::RemoveFinalizer]);
-    let Some(session) = facts.session() else { return release("nothing was changed") };
-    match (session.settled.as_deref(), facts.running_rival()) {
-        (Some(BASELINE), _) if session.original.is_none() => return release("the baseline is in effect"),
-        (Some(_), _) if facts.tuning.spec.deletion_policy == DeletionPolicy::Retain => {
-            return release("the applied recommendation stays, as deletionPolicy Retain wants");
-        }
-        // Its baseline is our recommendation, which it measures against and restores.
-        (Some(_), Some(rival)) => return waits_for(rival),
-        (Some(_), None) if facts.was_changed_by_others() => {
-            return release("the applied recommendation has been replaced since, and what replaced it stays");
-        }
-        (Some(_), None) => return unsettle(session, Reason::Restoring),
-        (None, _) => {}
-    }
-    let (target, restored) = match (facts.taken_over(), facts.tuning.spec.deletion_policy) {
-        (Some(text), _) => (Target::as_it_is(text), "another field manager has the configuration, and its text stays"),
-        (None, DeletionPolicy::Retain) => (Target::original(session), "the baseline is in effect again"),
-        (None, DeletionPolicy::Revert) => (Target::first(session), "the baseline is in effect again"),
-    };
-    match restore(facts, &target) {
-        None => release(restored),
-        // What can still be written is, so that a server that comes back starts with its own configuration.
-        Some(decision)
-            if (decision.steps.is_empty() && facts.target_is_gone())
-                || (facts.elsewhere.is_some() && is_out_of_reach(facts)) =>
-        {
-            release("the server is gone, and with it everything that could be restored")
-        }
-        // What will start, if anything does, starts with the text that is written.
-        Some(decision) if decision.steps.is_empty() && facts.is_scaled_down() => {
-            release("what was there before is in the configuration, and no server runs")
-        }
-        Some(decision) if decision.because == Reason::ConfigurationNotInEffect => release(&format!(
-            "what was there before is in the configuration, and a restart is due: {}",
-            decision.message
-        )),
-        Some(decision) => decision,
-    }
-}
-
-fn waits_for(rival: &str) -> Decision {
-    let message = format!(
-        "the tuning {rival} works on the instance with this recommendation as its baseline; what was there before is \
-         restored when that one has ended or is deleted"
-    );
-    Decision::stalled(Reason::InstanceBusy, message)
 }
 
 /// A trial's status with its state and why.

@@ -144,7 +144,9 @@ fn original(facts: &Facts) -> Option<OriginalConfiguration> {
 /// A search that was changed begins another session: first the baseline comes back, then the facts are frozen anew.
 pub(super) fn begin_anew(facts: &Facts, session: &SessionRecord) -> Decision {
     let running = session.settled.is_none().then_some(session);
-    running.and_then(|session| super::restore(facts, &Target::original(session))).unwrap_or_else(|| begin(facts))
+    running
+        .and_then(|session| super::restoring::restore(facts, &Target::original(session)))
+        .unwrap_or_else(|| begin(facts))
 }
 
 /// What `ALTER SYSTEM` or the command line sets would win over our file: say so before the first trial.

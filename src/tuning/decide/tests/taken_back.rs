@@ -61,18 +61,24 @@ fn a_verification_that_has_begun_keeps_its_number_of_pairs() {
     assert_eq!((verified(1), verified(5)), (as_it_was, as_it_was));
 }
 
+/// A recommendation that was applied, and is the baseline of another tuning at work; and what there was before either.
+fn applied_under_a_rival(way: Way) -> (Model, Configuration, Option<String>) {
+    let mut model = tuning(4, "Apply", "Never", way);
+    let before = Configuration::of(&model);
+    run(&mut model, &[]);
+    let applied = model.key.clone();
+    model.rivals = vec![rival(true, false, 10, &model)];
+    if matches!(way, Way::Key) {
+        model.key = Some("work_mem = '6MB'\n".into());
+    }
+    (model, before, applied)
+}
+
 #[test]
 fn deletion_waits_for_a_tuning_whose_baseline_is_the_recommendation() {
     for way in [Way::AlterSystem, Way::Key] {
-        let mut model = tuning(4, "Apply", "Never", way);
-        let before = Configuration::of(&model);
-        run(&mut model, &[]);
-        let applied = model.clone();
-        model.rivals = vec![rival(true, false, 10, &model)];
+        let (mut model, before, applied) = applied_under_a_rival(way);
         model.tuning.metadata.deletion_timestamp = Some(model.now());
-        if matches!(way, Way::Key) {
-            model.key = Some("work_mem = '6MB'\n".into());
-        }
         let measured = Configuration::of(&model);
         for _ in 0..20 {
             model.look(None);
@@ -80,7 +86,7 @@ fn deletion_waits_for_a_tuning_whose_baseline_is_the_recommendation() {
         assert_eq!(model.condition("Stalled"), "True InstanceBusy");
         assert_eq!((model.gone, Configuration::of(&model)), (false, measured));
         // It ends, and restores what it found.
-        (model.key, model.rivals) = (applied.key, Vec::new());
+        (model.key, model.rivals) = (applied, Vec::new());
         run(&mut model, &[]);
         assert_eq!((model.gone, Configuration::of(&model)), (true, before));
     }
@@ -89,15 +95,8 @@ fn deletion_waits_for_a_tuning_whose_baseline_is_the_recommendation() {
 #[test]
 fn suspension_waits_for_it_too_and_leaves_what_replaced_the_recommendation() {
     for way in [Way::AlterSystem, Way::Key] {
-        let mut model = tuning(4, "Apply", "Never", way);
-        let before = Configuration::of(&model);
-        run(&mut model, &[]);
-        let applied = model.clone();
-        model.rivals = vec![rival(true, false, 10, &model)];
+        let (mut model, before, applied) = applied_under_a_rival(way);
         model.tuning.spec.suspend = true;
-        if matches!(way, Way::Key) {
-            model.key = Some("work_mem = '6MB'\n".into());
-        }
         for _ in 0..20 {
             model.look(None);
         }
@@ -105,7 +104,7 @@ fn suspension_waits_for_it_too_and_leaves_what_replaced_the_recommendation() {
             (model.condition("Stalled").as_str(), model.condition("Suspended").as_str()),
             ("True InstanceBusy", "False Restoring")
         );
-        (model.key, model.rivals) = (applied.key, Vec::new());
+        (model.key, model.rivals) = (applied, Vec::new());
         run(&mut model, &[]);
         assert_eq!((model.condition("Suspended").as_str(), Configuration::of(&model)), ("True Suspended", before));
     }
