@@ -1,4 +1,4 @@
-//! Durations as custom resources write them: `15s`, `1h30m`, `14d`.
+//! Durations as custom resources write them (`15s`, `1h30m`, `14d`), and times as logs count them.
 
 /// What the schemas admit as a duration.
 pub const PATTERN: &str = r"^([0-9]+(s|m|h|d))+$";
@@ -35,6 +35,17 @@ pub fn words(seconds: i64) -> String {
         120..7200 => format!("{} min", (seconds + 30) / 60),
         7200..172_800 => tenths(3600, "h"),
         _ => tenths(86_400, "d"),
+    }
+}
+
+/// Milliseconds from a count since 1970, whose size tells what is counted: seconds reach 10¹¹ in the year 5138, so that what
+/// is larger are milliseconds, then micro- and nanoseconds.
+pub fn since_epoch_ms(count: f64) -> f64 {
+    match count.abs() {
+        size if size < 1e11 => count * 1e3,
+        size if size < 1e14 => count,
+        size if size < 1e17 => count * 1e-3,
+        _ => count * 1e-6,
     }
 }
 

@@ -10,6 +10,7 @@ use super::crd::{AnomalyDetector, AnomalyDetectorStatus};
 use super::incident::Incident;
 use super::reason::Reason;
 use super::score::Contribution;
+use super::watch::Departure;
 use crate::duration;
 use crate::kubernetes::job::JobFacts;
 
@@ -112,7 +113,7 @@ pub struct Scoring {
     pub incidents: Vec<Incident>,
     /// Metrics that never moved while the model learnt, and moved with these rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub departures: Vec<Departed>,
+    pub departures: Vec<Departure>,
     /// What contributes most to the newest score.
     pub contributions: Vec<Contribution>,
     /// Features that never changed in training.
@@ -122,18 +123,6 @@ pub struct Scoring {
     /// Features with a recent value that the model knows nothing of: they were missing in most of what it learnt from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unlearnt: Vec<String>,
-}
-
-/// A metric that never moved while the model learnt, and moved.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Departed {
-    /// The metric.
-    pub metric: String,
-    /// From what to what.
-    pub what: String,
-    /// When, in milliseconds since 1970.
-    pub time: i64,
 }
 
 impl Facts {

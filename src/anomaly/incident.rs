@@ -94,8 +94,9 @@ impl Recorder {
         self.incident.as_ref()
     }
 
-    /// Something changed.
+    /// Something changed. What comes and goes does not push out the others.
     pub fn note(&mut self, change: ChangeEvent) {
+        self.changes.retain(|known| known.subject() != change.subject());
         self.changes.push_back(change);
         while self.changes.len() > CONTRIBUTORS {
             self.changes.pop_front();
@@ -106,8 +107,6 @@ impl Recorder {
     pub fn push(&mut self, scored: &Scored) -> Option<Transition> {
         for departure in &scored.departures {
             let what = super::sentence::change(&departure.metric, departure.kind, departure.was, departure.now);
-            // One that comes and goes does not push out the others.
-            self.changes.retain(|known| known.subject() != departure.metric);
             self.note(ChangeEvent { time: departure.time, what });
         }
         let Some(score) = scored.score else {

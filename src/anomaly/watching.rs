@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::answer::Rows;
 use super::crd::AnomalyDetectorStatus;
-use super::facts::{Departed, Scoring, Trouble, time};
+use super::facts::{Scoring, Trouble, time};
 use super::incident::{ChangeEvent, Incident, Recorder};
 use super::matrix::Kind;
 use super::model::Model;
 use super::reason::Reason;
 use super::score::{Scored, Scorer, SkipReason};
-use super::sentence;
 use super::signature::Signature;
+use super::watch::Departure;
 
 /// Contributions of the newest row that are kept.
 const CONTRIBUTIONS: usize = 5;
@@ -113,11 +113,7 @@ impl Watching {
             let scored = self.scorer.push(*time, &raw);
             // Before it was trained the model knows nothing of what was constant.
             let told = scored.departures.iter().filter(|departure| departure.time >= self.trusted_from);
-            departures.extend(told.map(|departure| Departed {
-                metric: departure.metric.clone(),
-                what: sentence::change(&departure.metric, departure.kind, departure.was, departure.now),
-                time: departure.time,
-            }));
+            departures.extend(told.cloned());
             self.recorder.push(&scored);
             match &scored.skipped {
                 Some(reason) => *counted.skipped.entry(format!("{reason:?}")).or_default() += 1,
@@ -129,10 +125,10 @@ impl Watching {
         }
         keep(&mut incidents, self.recorder.incident());
         incidents.retain(|incident| incident.until.is_none_or(|until| until >= self.trusted_from));
-        (Scoring { departures, ..self.scoring(incidents) }, counted)
+        (self.scoring(incidents, departures), counted)
     }
 
-    fn scoring(&self, incidents: Vec<Incident>) -> Scoring {
+    fn scoring(&self, incidents: Vec<Incident>, departures: Vec<Departure>) -> Scoring {
         let model = self.model();
         let name = |index: usize| model.metrics[index].0.clone();
         let time = self.last.unwrap_or_default();
@@ -145,7 +141,7 @@ impl Watching {
             skipped: newest.and_then(|scored| scored.skipped).map(|reason: SkipReason| format!("{reason:?}")),
             alarm: self.recorder.state(),
             incidents,
-            departures: Vec::new(),
+            departures,
             contributions: newest
                 .map(|scored| scored.contributions.iter().take(CONTRIBUTIONS).cloned().collect())
                 .unwrap_or_default(),

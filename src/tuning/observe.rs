@@ -67,9 +67,15 @@ impl Surroundings {
         }
         facts.trials = self.trials(&facts.tuning).await.map_err(of("the tuning's trials"))?;
         let listed = tunings.list(&ListParams::default()).await.map_err(of("the namespace's tunings"))?;
-        let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
-        let known = instances.list(&ListParams::default()).await.map_err(of("the namespace's instances"))?;
-        facts.rivals = rivals(listed.items, &known.items, &facts.tuning);
+        // Only tunings of other instances may turn out to be of the same place.
+        let of_others = |other: &PostgresTuning| other.spec.instance_ref != facts.tuning.spec.instance_ref;
+        let known = if listed.items.iter().any(of_others) {
+            let instances: Api<PostgresInstance> = Api::namespaced(self.client.clone(), &namespace);
+            instances.list(&ListParams::default()).await.map_err(of("the namespace's instances"))?.items
+        } else {
+            Vec::new()
+        };
+        facts.rivals = rivals(listed.items, &known, &facts.tuning);
         if let Some(trial) = facts.running_trial() {
             facts.job = job::job_facts(&self.client, &namespace, &Facts::name_of(trial)).await?;
             let detectors: Api<AnomalyDetector> = Api::namespaced(self.client.clone(), &namespace);

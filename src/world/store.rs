@@ -9,7 +9,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
 
 /// Why the store could not be used. Each says where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -176,13 +176,11 @@ impl Store {
         let older = all - found.len();
         found.sort_by(|a, b| (b.last_modified, &b.location).cmp(&(a.last_modified, &a.location)));
         let mut room = bytes;
-        let fits = |object: &ObjectMeta| {
-            room.checked_sub(object.size).is_some_and(|rest| {
-                room = rest;
-                true
-            })
-        };
-        let mut paths: Vec<Path> = found.iter().cloned().take_while(fits).map(|object| object.location).collect();
+        let fitting = found.iter().map_while(|object| {
+            room = room.checked_sub(object.size)?;
+            Some(object.location.clone())
+        });
+        let mut paths: Vec<Path> = fitting.collect();
         let beyond = found.len() - paths.len();
         paths.sort();
         let mut files = Vec::new();

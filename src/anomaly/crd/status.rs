@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::anomaly::NORMAL;
 use crate::control::training::TrainingStatus;
 use crate::decimal::Decimal;
 
@@ -68,7 +69,7 @@ pub struct AnomalyDetectorStatus {
 pub struct DepartureStatus {
     /// The metric.
     pub metric: String,
-    /// From what to what: `archive_failed 0 → 0.2/s`.
+    /// From what to what: `archive_failed 0/s → 0.2/s`.
     pub message: String,
     /// When it was last told; it is told again after an hour at the earliest.
     pub time: Time,
@@ -215,6 +216,13 @@ pub struct IncidentStatus {
     /// Its cause as labelled by the annotation `howdah.dev/cause`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+}
+
+impl IncidentStatus {
+    /// It was no fault, as people say.
+    pub fn is_normal(&self) -> bool {
+        self.label.as_deref() == Some(NORMAL)
+    }
 }
 
 /// When an incident was that `incidents` no longer holds.

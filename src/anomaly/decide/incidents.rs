@@ -7,10 +7,11 @@ use super::super::crd::{
     AnomalyDetectorStatus, CauseStatus, ContributionStatus, DepartureStatus, IncidentStatus, LearntSignature,
     PastIncident,
 };
-use super::super::facts::{Departed, Facts, time};
+use super::super::facts::{Facts, time};
 use super::super::incident::{ChangeEvent, Incident, is_id};
 use super::super::score::Contribution;
 use super::super::sentence;
+use super::super::watch::Departure;
 use super::super::{CAUSE_ANNOTATION, NORMAL};
 use crate::decimal::Decimal;
 
@@ -70,15 +71,16 @@ pub(super) fn depart(facts: &Facts, status: &mut AnomalyDetectorStatus) {
             continue;
         }
         known.map(|index| status.departures.remove(index));
-        let Departed { metric, what, time: at } = departed.clone();
-        status.departures.insert(0, DepartureStatus { metric, message: what, time: time(at) });
+        let Departure { metric, kind, was, now, time: at } = departed;
+        let message = sentence::change(metric, *kind, *was, *now);
+        status.departures.insert(0, DepartureStatus { metric: metric.clone(), message, time: time(*at) });
     }
     status.departures.truncate(DEPARTURES);
 }
 
 /// Keeps the times of incidents that the status has no room for, as long as a training may read them.
 fn remember(facts: &Facts, status: &mut AnomalyDetectorStatus, older: Vec<IncidentStatus>) {
-    for incident in older.into_iter().filter(|incident| incident.label.as_deref() != Some(NORMAL)) {
+    for incident in older.into_iter().filter(|incident| !incident.is_normal()) {
         let past = PastIncident { to: incident.until.unwrap_or(facts.now.clone()), from: incident.since };
         // One that a replay shows again is known.
         if !status.past_incidents.iter().any(|known| known.from == past.from) {
@@ -186,13 +188,13 @@ pub(super) fn label(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         let named = id.is_some();
         let found = match id {
             Some(id) => status.incidents.iter_mut().find(|incident| incident.id == id),
+            // That something is normal is said of one incident, not of whichever is the newest when its own is forgotten.
+            None if cause == NORMAL => None,
             None if status.incidents.iter().any(|known| known.label.as_deref() == Some(cause)) => None,
             None if status.signatures.iter().any(|known| known.cause == cause) => None,
             None => status.incidents.first_mut(),
         };
-        // That something is normal is said of one incident, not of whichever is the newest when its own is forgotten.
-        let meant = named || cause != NORMAL;
-        let Some(incident) = found.filter(|incident| meant && (named || incident.label.is_none())) else { continue };
+        let Some(incident) = found.filter(|incident| named || incident.label.is_none()) else { continue };
         incident.label = Some(cause.to_owned());
         if cause == NORMAL {
             let id = &incident.id;

@@ -18,11 +18,11 @@ use crate::anomaly::facts::{SETTLE_MS, Trouble};
 use crate::anomaly::features::{Watched, data_hash, kind, scrapes, spec_hash, watched};
 use crate::anomaly::fetch::beside::trials;
 use crate::anomaly::matrix::{Column, Matrix};
+use crate::anomaly::model_path;
 use crate::anomaly::packs;
 use crate::anomaly::reason::Reason;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
-use crate::anomaly::{NORMAL, model_path};
 use crate::anomaly::{alarm, fetch, model};
 use crate::cli::{cluster, job_progress, termination};
 use crate::decimal::Decimal;
@@ -178,13 +178,14 @@ fn kept(error: &crate::world::store::StoreError) -> Trouble {
     Trouble::new(Reason::ModelStoreUnavailable, error.to_string())
 }
 
-/// Times that are not normal: what the user says, incidents unless he calls them normal, and the trials of tunings. Milliseconds since 1970.
+/// Times that are not normal: what the user says, incidents unless he calls them normal, and the trials of tunings.
+/// Milliseconds since 1970.
 fn excluded(detector: &AnomalyDetector, trials: &[TuningTrial], now: i64) -> Vec<(i64, i64)> {
     let ms = |time: &Time| time.0.as_millisecond();
     let mut ranges: Vec<(i64, i64)> =
         detector.spec.training.exclude.iter().map(|range| (ms(&range.from), ms(&range.to))).collect();
     if let Some(status) = &detector.status {
-        let shown = status.incidents.iter().filter(|incident| incident.label.as_deref() != Some(NORMAL));
+        let shown = status.incidents.iter().filter(|incident| !incident.is_normal());
         let shown = shown.map(|incident| (ms(&incident.since), incident.until.as_ref().map_or(now, ms)));
         let past = status.past_incidents.iter().map(|past| (ms(&past.from), ms(&past.to)));
         ranges.extend(shown.chain(past).filter(|(from, to)| to - from < SHIFTED_MS));

@@ -49,28 +49,25 @@ pub fn judge(model: Model, table: &Table) -> (Vec<Judged>, Vec<(Incident, i64)>)
     let recorder = Recorder::new(settings, scorer.names(), signatures);
     let mut current = recorder.clone();
     let (mut judged, mut incidents): (Vec<Judged>, Vec<(Incident, i64)>) = (Vec::new(), Vec::new());
-    // Those of the group that is at its end.
-    let mut of_group: Vec<Incident> = Vec::new();
-    let mut end = |of_group: &mut Vec<Incident>, last: usize| {
-        incidents.extend(of_group.drain(..).map(|incident| (incident, matrix.times()[last])));
+    let with_end = |incident: Incident, row: usize| {
+        let later = matrix.groups()[row..].partition_point(|group| *group == matrix.groups()[row]);
+        (incident, matrix.times()[row + later - 1])
     };
     for row in 0..matrix.rows() {
         if row > 0 && matrix.groups()[row] != matrix.groups()[row - 1] {
             scorer.restart();
-            of_group.extend(current.incident().cloned());
-            end(&mut of_group, row - 1);
+            incidents.extend(current.incident().cloned().map(|incident| with_end(incident, row - 1)));
             current = recorder.clone();
         }
         let scored = scorer.push(matrix.times()[row], &matrix.row(row));
         let before = current.incident().cloned();
         current.push(&scored);
         if let Some(before) = before.filter(|before| current.incident().is_none_or(|now| now.since != before.since)) {
-            of_group.push(before);
+            incidents.push(with_end(before, row));
         }
         judged.push(Judged { scored, anomalous: current.state() != State::Quiet });
     }
-    of_group.extend(current.incident().cloned());
-    end(&mut of_group, matrix.rows().saturating_sub(1));
+    incidents.extend(current.incident().cloned().map(|incident| with_end(incident, matrix.rows() - 1)));
     (judged, incidents)
 }
 

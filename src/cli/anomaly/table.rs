@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 
 use crate::anomaly::matrix::{Column, Kind, Matrix};
+use crate::duration;
 
 /// Names that are taken for the time column's when none is given.
 const TIME_NAMES: [&str; 5] = ["time", "timestamp", "datetime", "date", "ts"];
@@ -208,17 +209,11 @@ fn parse_number(cell: &str) -> Option<f64> {
     }
 }
 
-/// Unix milliseconds from Unix seconds, milli-, micro- or nanoseconds, RFC 3339, or a date and time without zone, which is UTC.
+/// Unix milliseconds from Unix seconds, milli-, micro- or nanoseconds, RFC 3339, or a date and time without zone, which
+/// is UTC.
 pub fn parse_time(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<f64>() {
-        // Seconds reach 10¹¹ in the year 5138; what is larger is counted in smaller parts.
-        let ms = match number.abs() {
-            size if size < 1e11 => number * 1e3,
-            size if size < 1e14 => number,
-            size if size < 1e17 => number / 1e3,
-            _ => number / 1e6,
-        };
-        return number.is_finite().then_some(ms.round() as i64);
+        return number.is_finite().then_some(duration::since_epoch_ms(number).round() as i64);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time.as_millisecond());

@@ -64,11 +64,10 @@ pub fn run(arguments: &Predict) -> Result<()> {
         (Some(query), _) => tell(query),
         (None, Some(path)) if plain(path) => {
             let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-            let lines = || text.lines().filter(|line| !line.trim().is_empty());
             if text.contains(';') {
                 statements(&text).into_iter().for_each(|(_, statement)| tell(statement));
             } else {
-                lines().for_each(&mut tell);
+                text.lines().filter(|line| !line.trim().is_empty()).for_each(&mut tell);
             }
         }
         (None, Some(path)) => {

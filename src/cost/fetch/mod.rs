@@ -82,18 +82,16 @@ impl FileLog {
     /// # Errors
     /// It can't be read.
     pub fn format(&self) -> Result<Format, LogError> {
-        match (self.format, self.files.first()) {
-            (Some(format), _) => return Ok(format),
-            (None, Some(_)) => {}
-            (None, None) => return Err(LogError("no log is named".into())),
+        if let Some(format) = self.format {
+            return Ok(format);
         }
-        let formats = || self.files.iter().map(|file| self.detect(file).map(|(format, _)| format));
-        let first = formats().next().unwrap_or(Ok(Format::Csv))?;
+        let mut formats = self.files.iter().map(|file| self.detect(file).map(|(format, _)| format));
+        let first = formats.next().unwrap_or_else(|| Err(LogError("no log is named".into())))?;
+        if first.is_postgres() || !self.columns.query.is_empty() {
+            return Ok(first);
+        }
         // Beside its csvlog or jsonlog a server writes another one for people.
-        match self.columns.query.is_empty() && !first.is_postgres() {
-            true => Ok(formats().flatten().find(|format| format.is_postgres()).unwrap_or(first)),
-            false => Ok(first),
-        }
+        Ok(formats.flatten().find(|format| format.is_postgres()).unwrap_or(first))
     }
 
     /// Whether a file among others holds nothing for us: writers leave empty ones, and what has no columns that were named

@@ -138,8 +138,7 @@ async fn bring(
         }
         Store::open(&files.url).map_err(|error| unreadable(error.to_string()))?
     };
-    let window = duration::seconds(&model.spec.source.window) as f64 + CLOCKS_SECONDS;
-    let since = Timestamp::now().as_millisecond().saturating_sub((window * 1000.0) as i64);
+    let since = Timestamp::now().as_millisecond().saturating_sub((written_within(model) * 1000.0) as i64);
     let brought = store.download(directory, is_log_name, since, BUCKET).await;
     let Brought { files: paths, older, beyond } = brought.map_err(|error| unreadable(error.to_string()))?;
     if beyond > 0 {
@@ -155,6 +154,11 @@ async fn bring(
         }));
     }
     Ok(paths)
+}
+
+/// Seconds within which a file was last written to that may have statements of the window.
+fn written_within(model: &QueryCostModel) -> f64 {
+    duration::seconds(&model.spec.source.window) as f64 + CLOCKS_SECONDS
 }
 
 /// The path, where it and the files in it lie below the root: whoever writes there could have linked to something else.
@@ -213,8 +217,7 @@ async fn bring_server_log(
     let unreadable = |message: String| Trouble::new(Reason::SourceUnreadable, message);
     let server = connected(client, model, instance).await?;
     let listed = log_files::list(&server).await.map_err(|error| told(&error))?;
-    let window = duration::seconds(&model.spec.source.window) as f64 + CLOCKS_SECONDS;
-    let (files, format) = chosen(&listed, window).map_err(unreadable)?;
+    let (files, format) = chosen(&listed, written_within(model)).map_err(unreadable)?;
     let mut paths = Vec::new();
     for (number, file) in files.into_iter().enumerate() {
         // Not under the name that the server says: it could be one of ours.

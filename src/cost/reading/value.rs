@@ -5,6 +5,7 @@ use jiff::civil::DateTime;
 
 use crate::cost::classes::quantity;
 use crate::cost::log::{Cost, Rejection};
+use crate::duration::since_epoch_ms;
 
 /// Bytes as loggers write them: units, and the powers of 1024 that they stand for.
 const LOGGED_BYTES: [(&str, i32); 5] = [("kB", 1), ("MB", 2), ("GB", 3), ("TB", 4), ("PB", 5)];
@@ -68,15 +69,7 @@ pub fn time_ms(text: &str) -> Option<i64> {
 
 /// A count since 1970, told by its size.
 pub fn epoch(number: f64) -> Option<i64> {
-    let factor = match number.abs() {
-        size if size < 1e7 => return None,
-        size if size < 1e11 => 1000.0,
-        size if size < 1e14 => 1.0,
-        size if size < 1e17 => 1e-3,
-        size if size < 1e20 => 1e-6,
-        _ => return None,
-    };
-    Some((number * factor) as i64)
+    (1e7..1e20).contains(&number.abs()).then(|| since_epoch_ms(number) as i64)
 }
 
 /// Whether a field says that a statement failed: a truth value, a state, or an error.

@@ -65,13 +65,18 @@ impl Facts {
 
     /// The server was not asked: what stands in the way is on our side, and says nothing of it.
     pub fn is_server_unasked(&self) -> bool {
-        use instance::Reason::{
-            ApiServerFailed, Forbidden, InvalidUri, SecretKeyMissing, SecretMissing, WrongPassword,
-        };
+        use instance::Reason as R;
         let trouble = self.known().and_then(|known| known.server.as_ref().err());
         trouble.is_some_and(|trouble| {
-            let ours = [ApiServerFailed, Forbidden, InvalidUri, SecretKeyMissing, SecretMissing, WrongPassword];
-            ours.contains(&trouble.reason)
+            matches!(
+                trouble.reason,
+                R::ApiServerFailed
+                    | R::Forbidden
+                    | R::InvalidUri
+                    | R::SecretKeyMissing
+                    | R::SecretMissing
+                    | R::WrongPassword
+            )
         })
     }
 

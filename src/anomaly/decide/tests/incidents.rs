@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::anomaly::crd::DeliveryState;
-use crate::anomaly::facts::Departed;
 use crate::anomaly::facts::Refusal;
 use crate::anomaly::incident::ChangeEvent;
+use crate::anomaly::watch::Departure;
 use crate::anomaly::{CAUSE_ANNOTATION, NORMAL};
 
 /// An alert ends by itself unless it is repeated, and a detector without a model does not ask for its history all the time.
@@ -288,18 +288,18 @@ fn nobody_is_told_in_mode_observe_and_all_is_ended_on_deletion() {
 #[test]
 fn a_constant_that_moves_is_told_once_an_hour() {
     let mut facts = healthy(json!({}));
-    let moved = |facts: &mut Facts, what: &str, minutes: i64| {
+    let moved = |facts: &mut Facts, now: f64, minutes: i64| {
         let Some(Ok(scoring)) = &mut facts.scoring else { panic!() };
         let (metric, time) = ("archive_failed".to_owned(), NOON + minutes * 60_000);
-        scoring.departures = vec![Departed { metric, what: what.to_owned(), time }];
+        scoring.departures = vec![Departure { metric, kind: Kind::Counter, was: 0.0, now, time }];
         let (_, report) = look(facts);
         report.events.into_iter().map(|(reason, message, _)| format!("{reason} {message}")).collect::<Vec<_>>()
     };
     let told = |what: &str| vec![format!("ConstantMoved {what}")];
-    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.2/s", 0), told("archive_failed 0 → 0.2/s"));
-    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.1/s", 59), Vec::<String>::new());
-    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.2/s", 0), Vec::<String>::new(), "rows are read again");
-    assert_eq!(moved(&mut facts, "archive_failed 0 → 0.2/s", 61), told("archive_failed 0 → 0.2/s"));
+    assert_eq!(moved(&mut facts, 0.2, 0), told("archive_failed 0/s → 0.2/s"));
+    assert_eq!(moved(&mut facts, 0.1, 59), Vec::<String>::new());
+    assert_eq!(moved(&mut facts, 0.2, 0), Vec::<String>::new(), "rows are read again");
+    assert_eq!(moved(&mut facts, 0.2, 61), told("archive_failed 0/s → 0.2/s"));
     assert_eq!(facts.status().departures.len(), 1);
 }
 
