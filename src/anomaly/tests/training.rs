@@ -95,6 +95,16 @@ fn too_little_history_says_how_much_is_missing() {
 }
 
 #[test]
+fn a_history_may_lack_a_row_in_fifty() {
+    let asked = |rows: i64| Options { min_history_ms: rows * STEP_MS, ..quick() };
+    let rows = matrix(&Simulated::new(1).rows(304, Fault::None));
+    let trained = |options| train(&rows, &options, &mut |_, _| ());
+    assert!(trained(asked(302)).is_ok());
+    let error = trained(asked(320)).unwrap_err();
+    assert!(matches!(error, TrainError::TooLittleHistory { rows: 300, needed_rows: 320, .. }), "{error:?}");
+}
+
+#[test]
 fn what_never_moves_or_never_came_is_told_apart() {
     let rows = |value: f64| {
         let column = |name: &str| Column { name: name.into(), kind: Kind::Gauge, values: vec![value; 200] };
