@@ -2,13 +2,14 @@
 
 use super::feasibility::Feasibility;
 use super::{Observation, OptimizerError, Request, sample, surrogate};
+use crate::learn::rng::Random;
 use crate::learn::torch::ddpg::{Agent, AgentError, Settings, Transition};
 use crate::tuning::crd::DdpgSpec;
 
 /// Share of the way that target networks move in a gradient step, where the discount is not 0.
 const TAU: f64 = 0.005;
 /// Draws of the noise of which one is taken.
-const DRAWS: usize = 16;
+const DRAWS: usize = 64;
 
 /// The agent after learning the whole history: from the checkpoint what was learned before, where it can be used. The
 /// agent is the same without it, and only takes longer.
@@ -55,8 +56,9 @@ fn memory(history: &[Observation]) -> Vec<Transition> {
     history.iter().map(transition).collect()
 }
 
-/// The agent's action in the current state with Gaussian noise, which falls linearly over the budget. Of several draws
-/// of the noise it takes the one of which the most is expected, and none that is likely to fail.
+/// The agent's action in the current state with Gaussian noise, which falls linearly over the budget. Of several draws,
+/// anywhere between the incumbent and the action, it takes the one of which the most is expected, and none that is likely
+/// to fail: how far to follow an agent of tens of trials the measurements say.
 pub fn act(agent: &Agent, request: &Request) -> Result<Vec<f64>, OptimizerError> {
     let spec = spec(request);
     let progress = (f64::from(request.number) / f64::from(request.budget.max(1))).clamp(0.0, 1.0);
@@ -64,10 +66,16 @@ pub fn act(agent: &Agent, request: &Request) -> Result<Vec<f64>, OptimizerError>
     let deviation = start + (end - start) * progress;
     let mut random = sample::of_trial(request);
     let action = agent.act(&request.state)?;
-    let mut draw =
-        || -> Vec<f64> { action.iter().map(|x| (x + deviation * random.normal()).clamp(0.0, 1.0)).collect() };
-    let first = draw();
+    let noisy = |x: f64, random: &mut Random| (x + deviation * random.normal()).clamp(0.0, 1.0);
+    let first: Vec<f64> = action.iter().map(|x| noisy(*x, &mut random)).collect();
     let Some(surface) = surrogate::surface(&request.history) else { return Ok(first) };
+    let Some(incumbent) = surrogate::best(&request.history, &surface) else { return Ok(first) };
+    let from = &request.history[incumbent].point;
+    let mut draw = || -> Vec<f64> {
+        let followed = random.uniform();
+        let way = from.iter().zip(&action).map(|(from, to)| from + followed * (to - from));
+        way.map(|x| noisy(x, &mut random)).collect()
+    };
     let feasibility = Feasibility::of(&request.history);
     let expected = |point: Vec<f64>| (surface.predict(&point).mean, point);
     let others = (1..DRAWS).map(|_| draw()).filter(|point| !feasibility.likely_fails(point)).map(expected);
