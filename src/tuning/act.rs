@@ -55,7 +55,11 @@ async fn take(surroundings: &Surroundings, tuning: &PostgresTuning, step: &Step)
             Ok(())
         }
         Step::SaveCheckpoint { number, checkpoint } => {
-            surroundings.store.put(&checkpoint_path(tuning, *number), checkpoint.clone()).await.map_err(store)
+            // It only saves time: without it the agent learns the trials anew.
+            if let Err(error) = surroundings.store.put(&checkpoint_path(tuning, *number), checkpoint.clone()).await {
+                tracing::warn!(%error, number, "the agent's checkpoint was not stored");
+            }
+            Ok(())
         }
         Step::ForgetSession { session, trials: past } => {
             forget_checkpoints(surroundings, tuning, Some(session)).await;
@@ -133,10 +137,6 @@ fn failed(message: impl Into<String>) -> Trouble {
 
 fn kube(error: KubeError) -> Trouble {
     failed(error.to_string())
-}
-
-fn store(error: crate::world::store::StoreError) -> Trouble {
-    Trouble { reason: Reason::ModelStoreUnavailable, message: error.to_string() }
 }
 
 /// The trial's status under our field manager, whole: what is absent is removed.

@@ -209,14 +209,6 @@ pub const CATALOGUE: &[Knob] = &[
         |r| (r.cores() / 2.0).floor().min(4.0),
     ),
     range("max_parallel_workers", OLAP, PLAIN_LINEAR, &[], |r| (1.0, r.cores()), Resources::cores),
-    range(
-        "max_worker_processes",
-        OLAP,
-        PLAIN_LINEAR,
-        &[],
-        |r| (r.cores().max(8.0), (2.0 * r.cores()).max(16.0)),
-        |r| r.cores().max(8.0),
-    ),
     Knob {
         name: "jit",
         profile: OLAP,
@@ -270,6 +262,10 @@ const DENIED: &[(&[&str], &str)] = &[
         "freezing protects against transaction id wraparound",
     ),
     (&["max_connections"], "applications rely on it"),
+    (
+        &["max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"],
+        "a replica that has less of it than its primary stops",
+    ),
     (&["archive_*", "primary_*", "recovery_*", "restore_command"], "backups and replicas depend on it"),
     (
         &["ssl*", "listen_addresses", "port", "unix_socket_*", "*_directory", "*_file", "password_encryption"],
@@ -330,6 +326,7 @@ mod tests {
             "wal_level",
             "wal_sync_method",
             "max_connections",
+            "max_worker_processes",
             "archive_command",
             "primary_conninfo",
             "recovery_target_time",
@@ -361,6 +358,6 @@ mod tests {
     #[test]
     fn profiles_contain_each_other() {
         let count = |profile| CATALOGUE.iter().filter(|knob| knob.is_in(profile)).count();
-        assert_eq!((count(Profile::Classic), count(Profile::Oltp), count(Profile::Olap)), (6, 17, 23));
+        assert_eq!((count(Profile::Classic), count(Profile::Oltp), count(Profile::Olap)), (6, 17, 22));
     }
 }

@@ -60,7 +60,8 @@ pub struct Scored {
 impl Plan<'_> {
     /// What comes next.
     pub fn next(&self) -> Next {
-        session::next(&self.rules(), &self.space, &self.heuristic(), &self.records, self.elapsed_seconds)
+        let is_safe = |parameters: &Parameters| self.project(parameters).parameters == *parameters;
+        session::next(&self.rules(), &self.space, &self.heuristic(), &self.records, self.elapsed_seconds, &is_safe)
     }
 
     /// What the session goes by.

@@ -52,7 +52,11 @@ fn conditions(
         |kind, status, reason: Reason, message: &str| condition(kind, status, reason.word(), message, generation);
     let ended = matches!(
         because,
-        Reason::RecommendationReady | Reason::AwaitingApproval | Reason::Applied | Reason::NoSignificantGain
+        Reason::RecommendationReady
+            | Reason::AwaitingApproval
+            | Reason::Applied
+            | Reason::NotApplied
+            | Reason::NoSignificantGain
     );
     let passing = matches!(
         because,
@@ -80,7 +84,10 @@ fn conditions(
         }
         None => condition("Improved", false, Reason::NotVerified, Reason::NotVerified.sentence()),
     };
-    let applied = session.and_then(|s| s.settled.as_deref()).is_some_and(|settled| settled != BASELINE);
+    let applied = session.is_some_and(|session| {
+        let left = session.settled.as_deref().is_some_and(|settled| settled != BASELINE);
+        left && !decide::is_replaced(facts, session)
+    });
     let applied_reason = if applied { Reason::Applied } else { Reason::NotApplied };
     // Told of what is, not of what is wanted: whoever reads it may rely on the baseline.
     let suspended = facts.tuning.spec.suspend

@@ -14,6 +14,8 @@ use crate::postgres::units::unit_size;
 
 pub use readback::{Mismatch, readback};
 
+/// How much WAL there may be.
+pub const MAX_WAL_SIZE: &str = "max_wal_size";
 /// The setting that follows `max_wal_size`.
 pub const MIN_WAL_SIZE: &str = "min_wal_size";
 
@@ -67,7 +69,7 @@ pub fn project(parameters: &Parameters, kernel: &Kernel) -> Projection {
 /// Every setting that a configuration of the space may change: its knobs, and what follows from them.
 pub fn touched(space: &Space, settings: &Settings) -> Vec<String> {
     let mut names: Vec<String> = space.dimensions().iter().map(|dimension| dimension.name().to_owned()).collect();
-    if names.iter().any(|name| name == "max_wal_size") && settings.contains_key(MIN_WAL_SIZE) {
+    if names.iter().any(|name| name == MAX_WAL_SIZE) && settings.contains_key(MIN_WAL_SIZE) {
         names.push(MIN_WAL_SIZE.to_owned());
     }
     names

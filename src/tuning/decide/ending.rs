@@ -4,17 +4,23 @@ use super::super::crd::{Mode, SessionOutcome, SessionRecord};
 use super::super::facts::{BASELINE, Facts};
 use super::super::reason::Reason;
 use super::effect::{self, Effect, Target};
-use super::{Decision, IDLE, SOON};
+use super::{Decision, IDLE, SOON, restoring};
 
 /// Why an approval that comes late, or another mode, changes nothing.
 const CHANGED: &str = "somebody, or another tuning, has changed the configuration since this session ended, and the gain was \
                        not measured against that: change the annotation howdah.dev/restart-session to begin anew";
 
+/// Somebody took the recommendation back, which is his right.
+const REPLACED: &str = "the recommendation was applied, and somebody has replaced it since, which stays";
+
 /// Brings the outcome's configuration into effect and says how the tuning ended.
 pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOutcome) -> Decision {
     let wanted = wanted(facts, outcome);
     if session.settled.as_deref() == Some(&wanted) {
-        return ended(facts, outcome, &wanted);
+        return match is_replaced(facts, session) {
+            true => Decision::wait(Reason::NotApplied, REPLACED, IDLE),
+            false => ended(facts, outcome, &wanted),
+        };
     }
     if session.settled.is_some() && facts.is_elsewhere(session) {
         return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, super::LEFT) };
@@ -22,8 +28,14 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     if session.settled.is_some() && facts.is_changed_since_it_settled() {
         return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, CHANGED) };
     }
+    if let Some(message) = facts.shrunk(session).filter(|_| wanted != BASELINE) {
+        let restored =
+            session.settled.is_none().then(|| restoring::restore(facts, &Target::original(session))).flatten();
+        return restored
+            .unwrap_or_else(|| Decision { next: IDLE, ..Decision::stalled(Reason::InstanceNotReady, message) });
+    }
     if session.settled.is_some() {
-        return super::restoring::unsettle(session, Reason::Applying);
+        return restoring::unsettle(session, Reason::Applying);
     }
     let target = match facts.recommendation().filter(|r| r.hash == wanted) {
         Some(r) => Target::of(session, &r.recommended()),
@@ -40,6 +52,14 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         }
         Effect::Blocked { reason, message } => Decision::stalled(reason, message),
     }
+}
+
+/// Somebody has put something else in the place of what an ended session applied.
+pub fn is_replaced(facts: &Facts, session: &SessionRecord) -> bool {
+    session.settled.as_deref().is_some_and(|settled| settled != BASELINE)
+        && facts.running_rival().is_none()
+        && !facts.is_elsewhere(session)
+        && facts.is_changed_since_it_settled()
 }
 
 /// The session has ended, and the configuration that the mode wants is in effect.
@@ -84,7 +104,11 @@ fn ended(facts: &Facts, outcome: SessionOutcome, settled: &str) -> Decision {
             Decision { next: IDLE, ..Decision::stalled(Reason::TooManyFailures, message) }
         }
         (SessionOutcome::NoSignificantGain, _) => {
-            Decision::wait(Reason::NoSignificantGain, Reason::NoSignificantGain.sentence(), IDLE)
+            let failed = facts.failed_verification().map_or_else(String::new, |why| {
+                format!("; a configuration that was to be verified dropped out: {why}")
+            });
+            let message = format!("{}{failed}", Reason::NoSignificantGain.sentence());
+            Decision::wait(Reason::NoSignificantGain, message, IDLE)
         }
         (SessionOutcome::Improved, _) if settled == hash => {
             Decision::wait(Reason::Applied, format!("recommendation {hash} is in effect: {gain}"), IDLE)

@@ -18,6 +18,7 @@ use super::reason::Reason;
 use crate::instance;
 use effect::{Effect, Target};
 
+pub use ending::is_replaced;
 pub use preflight::is_of;
 pub use restoring::is_restored;
 use restoring::{delete, is_text_due, restore, suspend, way_back};

@@ -65,6 +65,9 @@ pub(super) fn begin(facts: &Facts) -> Decision {
     if settings.is_empty() {
         return Decision::wait(Reason::InstanceNotReady, "the server's settings can't be read yet", SOON);
     }
+    if let Some(message) = crowds(facts) {
+        return Decision::stalled(Reason::InvalidSpecification, message);
+    }
     let space = match Space::build(
         &spec.knobs,
         spec.restart_policy,
@@ -130,6 +133,25 @@ pub(super) fn begin(facts: &Facts) -> Decision {
     };
     let message = format!("{} knobs are searched", session.knobs.len());
     Decision { session: Some(session), ..Decision::wait(Reason::Preflight, message, SOON) }
+}
+
+/// Connections beside the clients': the benchmark's own to prepare and to watch, and the operator's.
+const OWN_CONNECTIONS: i64 = 3;
+
+/// Why the benchmark's clients would take every connection from the users.
+fn crowds(facts: &Facts) -> Option<String> {
+    let number = |name: &str| facts.settings().get(name).and_then(|setting| setting.value.parse::<i64>().ok());
+    let most = number("max_connections")?;
+    let reserved: i64 = ["superuser_reserved_connections", "reserved_connections"].into_iter().filter_map(number).sum();
+    let clients = i64::from(facts.tuning.spec.workload.pgbench.clients);
+    let left = most - reserved - OWN_CONNECTIONS;
+    (clients > left).then(|| {
+        format!(
+            "workload.pgbench.clients is {clients}, and of the server's {most} connections {reserved} are reserved and \
+             {OWN_CONNECTIONS} are ours: ask for fewer than {}, so that the database's users keep theirs",
+            left + 1
+        )
+    })
 }
 
 /// What was there before the session whose recommendation is in effect, as this one begins.

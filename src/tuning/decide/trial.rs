@@ -8,7 +8,7 @@ use super::super::crd::{
 use super::super::facts::{ConfigurationWay, Facts};
 use super::super::measurement::{BenchmarkResult, Measurement, Parameters};
 use super::super::reason::Reason;
-use super::super::session::Next;
+use super::super::session::{Next, Outcome};
 use super::super::summary;
 use super::effect::{self, Effect, Target};
 use super::{Decision, SOON, Step, WATCH};
@@ -148,6 +148,14 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
         Some(Ok(BenchmarkResult::LatencyGuardrail { message })) => {
             ended(facts, trial, TrialState::Aborted, Reason::LatencyGuardrail, &message)
         }
+        // The node's fault: such a run is measured again, but not for ever.
+        None if job.trouble.as_ref().is_some_and(|trouble| trouble.kind == PodTroubleKind::Evicted)
+            && facts.records().last().is_none_or(|last| last.outcome != Outcome::Interrupted) =>
+        {
+            let why = job.trouble.as_ref().map_or("", |trouble| trouble.message.as_str());
+            let message = format!("the benchmark's pod was evicted, and its trial is repeated: {why}");
+            ended(facts, trial, TrialState::Aborted, Reason::Interrupted, &message)
+        }
         Some(Err(_)) | None => {
             let why = job.trouble.as_ref().map_or("it left no result", |t| t.message.as_str());
             ended(
@@ -234,14 +242,14 @@ fn too_slow(facts: &Facts, measurement: &Measurement) -> Option<String> {
 
 /// After a failure the baseline comes back before anything else is tried.
 fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
-    let baseline = Target::of(session, &Parameters::new());
-    if facts.last_trial_failed() {
-        match effect::bring(facts, &baseline) {
-            Effect::Complete => {}
-            Effect::Steps { steps, message } => return Decision::act(Reason::Restoring, message, steps),
-            Effect::Waiting { message, .. } => return Decision::wait(Reason::Restoring, message, SOON),
-            Effect::Blocked { reason, message } => return Decision::stalled(reason, message),
-        }
+    if facts.last_trial_failed()
+        && let Some(decision) = to_baseline(facts, session)
+    {
+        return decision;
+    }
+    if let Some(message) = facts.shrunk(session) {
+        let stalled = || Decision::stalled(Reason::InstanceNotReady, message);
+        return to_baseline(facts, session).unwrap_or_else(stalled);
     }
     let plan = match facts.plan(session) {
         Ok(plan) => plan,
@@ -265,7 +273,10 @@ fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
                 };
                 create(facts, spec, proposal.checkpoint.clone())
             }
-            Some(Err(trouble)) => Decision::stalled(trouble.reason, &trouble.message),
+            // However long it takes, what the last trial tried is not what the server waits with.
+            Some(Err(trouble)) => {
+                to_baseline(facts, session).unwrap_or_else(|| Decision::stalled(trouble.reason, &trouble.message))
+            }
             None => Decision::wait(progress_reason(facts), "the optimizer is asked", SOON),
         },
         Next::Conclude(conclusion) => {
@@ -277,6 +288,16 @@ fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
             };
             Decision { session: Some(session), ..Decision::wait(Reason::Restoring, message, SOON) }
         }
+    }
+}
+
+/// The next step back to the baseline; `None` once it is in effect.
+fn to_baseline(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
+    match effect::bring(facts, &Target::of(session, &Parameters::new())) {
+        Effect::Complete => None,
+        Effect::Steps { steps, message } => Some(Decision::act(Reason::Restoring, message, steps)),
+        Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
+        Effect::Blocked { reason, message } => Some(Decision::stalled(reason, message)),
     }
 }
 

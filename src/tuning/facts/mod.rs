@@ -191,6 +191,18 @@ impl Facts {
         failed.status.as_ref()?.message.clone()
     }
 
+    /// What the last run of the verification that failed was ended for.
+    pub fn failed_verification(&self) -> Option<String> {
+        let trials = self.session_trials();
+        let verified = trials.iter().rev().filter(|trial| trial.spec.kind == TrialKind::Verify);
+        let failed = |trial: &&&TuningTrial| {
+            let reason = trial.status.as_ref().and_then(|status| status.reason.as_deref());
+            matches!(self.state_of(trial), TrialState::Failed | TrialState::Aborted)
+                && reason != Some(Reason::Interrupted.word())
+        };
+        verified.clone().find(failed)?.status.as_ref()?.message.clone()
+    }
+
     /// The number of the next trial.
     pub fn next_number(&self) -> i32 {
         self.session_trials().last().map_or(1, |last| last.spec.number + 1)

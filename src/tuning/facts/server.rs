@@ -336,6 +336,20 @@ impl Facts {
             max_connections: max_connections.ok_or("the server's max_connections can't be read")?,
         })
     }
+
+    /// Why what was planned for a session's memory is no longer safe.
+    pub fn shrunk(&self, session: &SessionRecord) -> Option<String> {
+        let (now, planned) = (self.resources().ok()?.memory_bytes, session.resources.memory_bytes);
+        let mib = |bytes: i64| bytes >> 20;
+        (now < planned).then(|| {
+            format!(
+                "the server's memory was {} MiB when this session began and is {} MiB now: what was planned for it is not \
+                 safe any more; change the annotation howdah.dev/restart-session to begin anew",
+                mib(planned),
+                mib(now)
+            )
+        })
+    }
 }
 
 /// Bytes of pgbench's own tables with their indexes for each unit of scale, and half of that for what updates leave.

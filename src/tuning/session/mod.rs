@@ -134,8 +134,16 @@ pub fn exploration_total(rules: &Rules) -> usize {
 
 /// Says what comes next after `records`, which are in the order of their numbers and all ended.
 ///
-/// `heuristic` is the pgtune configuration after the safety kernel, `elapsed_seconds` the session's age.
-pub fn next(rules: &Rules, space: &Space, heuristic: &Parameters, records: &[Record], elapsed_seconds: i64) -> Next {
+/// `heuristic` is the pgtune configuration after the safety kernel, `elapsed_seconds` the session's age, and `is_safe`
+/// whether the kernel leaves a configuration as it is.
+pub fn next(
+    rules: &Rules,
+    space: &Space,
+    heuristic: &Parameters,
+    records: &[Record],
+    elapsed_seconds: i64,
+    is_safe: &dyn Fn(&Parameters) -> bool,
+) -> Next {
     if trailing_failures(records) >= rules.max_consecutive_failures {
         return Next::Conclude(Conclusion::without_gain(SessionOutcome::TooManyFailures, Vec::new()));
     }
@@ -143,7 +151,7 @@ pub fn next(rules: &Rules, space: &Space, heuristic: &Parameters, records: &[Rec
     if !verifying && let Some(next) = search(rules, heuristic, records, elapsed_seconds) {
         return next;
     }
-    verification::next(rules, space, records)
+    verification::next(rules, space, records, is_safe)
 }
 
 /// The next step of the search; `None` when it is over.

@@ -12,6 +12,7 @@ struct Course {
     records: Vec<Record>,
     elapsed_seconds: i64,
     random: Random,
+    is_safe: fn(&Parameters) -> bool,
     measure: fn(&Record, &mut Random) -> Outcome,
 }
 
@@ -37,12 +38,13 @@ impl Course {
             records: Vec::new(),
             elapsed_seconds: 0,
             random: Random::new(seed, 1),
+            is_safe: |_| true,
             measure,
         }
     }
 
     fn next(&self) -> Next {
-        super::next(&self.rules, &self.space, &self.heuristic, &self.records, self.elapsed_seconds)
+        super::next(&self.rules, &self.space, &self.heuristic, &self.records, self.elapsed_seconds, &self.is_safe)
     }
 
     /// Runs one trial; the conclusion when there is none left.
@@ -156,6 +158,23 @@ fn a_real_gain_is_found_and_the_knobs_without_effect_are_put_back() {
     let whole = conclusion.arms.iter().find(|arm| arm.arm == Arm::Incumbent).unwrap();
     assert!(winner.parameters.len() < whole.parameters.len());
     assert!(winner.gain.mean >= whole.gain.mean - 0.01 && winner.gain.low > 0.2, "{winner:?}");
+}
+
+#[test]
+fn a_knob_without_effect_stays_where_its_baseline_is_not_safe_beside_the_others() {
+    let verified = |is_safe: fn(&Parameters) -> bool| {
+        let mut course = Course::new(1, wal_matters);
+        (course.rules.trials, course.is_safe) = (60, is_safe);
+        course.run();
+        let pruned = course.records.iter().filter(|record| record.arm == Some(Arm::Pruned));
+        pruned.map(|record| record.parameters.clone()).next()
+    };
+    let lean = verified(|_| true).unwrap();
+    let dropped = |parameters: &Parameters, name: &str| !parameters.contains_key(name);
+    assert!(dropped(&lean, "random_page_cost") && dropped(&lean, "bgwriter_delay"), "{lean:?}");
+    let safe = verified(|parameters| parameters.contains_key("random_page_cost")).unwrap();
+    assert!(!dropped(&safe, "random_page_cost") && dropped(&safe, "bgwriter_delay"), "{safe:?}");
+    assert_eq!(verified(|_| false), None);
 }
 
 #[test]

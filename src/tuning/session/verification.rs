@@ -6,6 +6,7 @@ use crate::tuning::crd::{Arm, SessionOutcome, TrialKind};
 use crate::tuning::evidence::{self, Interval};
 use crate::tuning::measurement::{Measurement, Parameters};
 use crate::tuning::objective;
+use crate::tuning::safety::{MAX_WAL_SIZE, MIN_WAL_SIZE};
 use crate::tuning::space::Space;
 
 /// A leaner configuration may cost this much of the verified gain, as a log ratio, and is still preferred.
@@ -88,7 +89,7 @@ impl Stage<'_> {
 }
 
 /// Says what comes next once the search is over.
-pub(super) fn next(rules: &Rules, space: &Space, records: &[Record]) -> Next {
+pub(super) fn next(rules: &Rules, space: &Space, records: &[Record], is_safe: &dyn Fn(&Parameters) -> bool) -> Next {
     let scores = Scores::new(rules.metric, records);
     let told: Vec<&Record> =
         records.iter().filter(|r| r.kind == TrialKind::Verify && r.outcome != Outcome::Interrupted).collect();
@@ -114,7 +115,7 @@ pub(super) fn next(rules: &Rules, space: &Space, records: &[Record]) -> Next {
     };
     let heuristic = arms.iter().find(|a| a.arm == Arm::Heuristic).map(|a| a.gain.mean);
 
-    if let Some(lean) = without_inert_knobs(space, &scores, &winner.parameters) {
+    if let Some(lean) = without_inert_knobs(space, &scores, &winner.parameters, is_safe) {
         let stage = Stage { challengers: vec![(Arm::Pruned, &lean)], pairs: rules.verification_pairs };
         let mine = match stage.split(rest) {
             Ok((mine, _)) => mine,
@@ -162,10 +163,25 @@ fn results(rules: &Rules, stage: &Stage<'_>, records: &[&Record]) -> Vec<ArmResu
         .collect()
 }
 
-/// The configuration without the knobs that showed no effect; `None` when there is none to put back, or nothing left.
-fn without_inert_knobs(space: &Space, scores: &Scores<'_>, changed: &Parameters) -> Option<Parameters> {
-    let inert = evidence::inert_knobs(&scores.configurations(), space, changed, &space.baseline());
-    let lean: Parameters =
-        changed.iter().filter(|(name, _)| !inert.contains(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+/// The configuration without the knobs that showed no effect, as far as it is safe without them: a knob's baseline may be too
+/// much beside what the others were set to. `None` when there is none to put back, or nothing left.
+fn without_inert_knobs(
+    space: &Space,
+    scores: &Scores<'_>,
+    changed: &Parameters,
+    is_safe: &dyn Fn(&Parameters) -> bool,
+) -> Option<Parameters> {
+    let mut lean = changed.clone();
+    for name in evidence::inert_knobs(&scores.configurations(), space, changed, &space.baseline()) {
+        let mut without = lean.clone();
+        without.remove(&name);
+        if name == MAX_WAL_SIZE {
+            // It follows the other, and is no knob of its own.
+            without.remove(MIN_WAL_SIZE);
+        }
+        if is_safe(&without) {
+            lean = without;
+        }
+    }
     (!lean.is_empty() && lean.len() < changed.len()).then_some(lean)
 }

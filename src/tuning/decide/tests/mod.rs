@@ -7,6 +7,7 @@ mod interruptions;
 mod model;
 mod server;
 mod taken_back;
+mod withheld;
 
 use model::{Crash, Model};
 use proptest::prelude::*;

@@ -12,7 +12,7 @@ use crate::control::status;
 use crate::decimal::Decimal;
 use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::{ConfigurationKey, InstanceFacts, Server as ServerAnswer, Workload};
-use crate::kubernetes::job::{JobFacts, JobPhase};
+use crate::kubernetes::job::{JobFacts, JobPhase, PodTrouble, PodTroubleKind};
 use crate::kubernetes::pod::{ConfigMapMount, PodFacts};
 use crate::kubernetes::workload::WorkloadFacts;
 use crate::learn::rng::Random;
@@ -95,6 +95,12 @@ pub struct Model {
     pub elsewhere: Option<String>,
     /// The kubelet brings what changes in the ConfigMap.
     pub kubelet_syncs: bool,
+    /// Memory limit of the server's container.
+    pub memory_bytes: i64,
+    /// Why the optimizer proposes nothing.
+    pub no_proposal: Option<Trouble>,
+    /// The node of each benchmark needs its memory before it has ended.
+    pub evicts: bool,
     /// The tuning is no more.
     pub gone: bool,
     /// The time.
@@ -150,6 +156,9 @@ impl Model {
             other_owners: Vec::new(),
             elsewhere: None,
             kubelet_syncs: true,
+            memory_bytes: MEMORY_BYTES,
+            no_proposal: None,
+            evicts: false,
             gone: false,
             now_ms: start.as_millisecond(),
             restarted_for: None,
@@ -176,7 +185,7 @@ impl Model {
             container: Some("postgres".into()),
             ready: self.server.down == 0 && !unready,
             last_termination: self.last_termination.clone(),
-            memory_bytes: Some(MEMORY_BYTES),
+            memory_bytes: Some(self.memory_bytes),
             cpu_millis: Some(4000),
             config_map_mounts: vec![ConfigMapMount {
                 config_map: "shop-config".into(),
@@ -225,16 +234,23 @@ impl Model {
         let job = facts.running_trial().and_then(|trial| self.jobs.get(&trial.name_any()));
         facts.job = job.map(|job| JobFacts {
             uid: job.uid.clone(),
-            phase: if job.looks > 0 { JobPhase::Running } else { JobPhase::Succeeded },
+            phase: match (job.looks > 0, self.evicts) {
+                (true, _) => JobPhase::Running,
+                (false, true) => JobPhase::Failed,
+                (false, false) => JobPhase::Succeeded,
+            },
             terminating: job.terminating,
-            termination_message: job.message.clone(),
-            trouble: None,
+            termination_message: job.message.clone().filter(|_| !self.evicts),
+            trouble: self.evicts.then(|| PodTrouble {
+                kind: PodTroubleKind::Evicted,
+                message: "The node was low on resource: memory.".into(),
+            }),
             progress: None,
         });
         if facts.session().is_some_and(|session| session.settled.is_none()) {
             facts.elsewhere = self.elsewhere.clone();
         }
-        facts.proposal = proposal(&facts);
+        facts.proposal = proposal(&facts).map(|proposal| self.no_proposal.clone().map_or(proposal, Err));
         facts
     }
 
