@@ -133,11 +133,13 @@ impl Rows {
         self
     }
 
-    /// Takes the values out of the rows of these times.
+    /// Takes the values of each column out of the rows of its times.
     #[must_use]
-    pub fn without(mut self, times: &BTreeSet<i64>) -> Self {
-        for (row, _) in self.times.iter().enumerate().filter(|(_, time)| times.contains(time)) {
-            self.columns.iter_mut().for_each(|column| column[row] = f64::NAN);
+    pub fn without<'a>(mut self, times: impl Fn(usize) -> &'a BTreeSet<i64>) -> Self {
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let none = times(index);
+            let values = self.times.iter().zip(column).filter(|(time, _)| none.contains(time));
+            values.for_each(|(_, value)| *value = f64::NAN);
         }
         self
     }
@@ -176,7 +178,12 @@ mod tests {
     use crate::anomaly::crd::FeatureKind;
 
     fn watched(names: &[&str]) -> Vec<Watched> {
-        let one = |name: &&str| Watched { name: (*name).into(), kind: FeatureKind::Gauge, expression: (*name).into() };
+        let one = |name: &&str| Watched {
+            name: (*name).into(),
+            kind: FeatureKind::Gauge,
+            expression: (*name).into(),
+            pack: None,
+        };
         names.iter().map(one).collect()
     }
 
@@ -191,8 +198,10 @@ mod tests {
         assert_eq!(rows.times, [0, 10, 20, 30, 40]);
         assert_eq!(rows.columns[0].iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [false, true, true, true, false]);
         assert_eq!((rows.not_finite, rows.empty().collect::<Vec<_>>(), rows.begin()), (2, vec![1], Some(0)));
-        let without = rows.clone().without(&[40].into());
-        assert!(without.columns[0][4].is_nan() && without.columns[0][0] == 1.0);
+        let (none, all) = ([0, 40].into(), BTreeSet::new());
+        let without = |columns: usize| rows.clone().without(|column| if column < columns { &none } else { &all });
+        assert!(without(1).columns[0].iter().all(|value| value.is_nan()));
+        assert_eq!(without(0).columns[0][4], 5.0, "another column's times are not its own");
         let dense = rows.dense();
         assert_eq!((dense.times, dense.columns[0].clone()), (vec![0, 40], vec![1.0, 5.0]));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 
 use super::RETRAIN_ANNOTATION;
-use super::crd::{AnomalyDetector, AnomalyDetectorSpec, FeatureKind, Features, ModelStatus};
+use super::crd::{AnomalyDetector, AnomalyDetectorSpec, FeatureKind, Features, ModelStatus, Pack};
 use super::matrix::Kind;
 use super::packs::{self, Join, Shipped};
 use crate::control::training::short_hash;
@@ -22,6 +22,8 @@ pub struct Watched {
     pub kind: FeatureKind,
     /// PromQL.
     pub expression: String,
+    /// The pack that it comes from, where it is only one.
+    pub pack: Option<Pack>,
 }
 
 /// The features of a specification, by name. Of a feature that several packs have, the expressions are alternatives, in
@@ -32,19 +34,23 @@ pub struct Watched {
 pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i64) -> Result<Vec<Watched>, String> {
     let labels = matchers(selector);
     let mut found: BTreeMap<String, Watched> = BTreeMap::new();
-    for shipped in features.packs.iter().flat_map(|pack| packs::features(*pack)) {
+    let shipped = features.packs.iter().flat_map(|pack| packs::features(*pack).iter().map(|shipped| (*pack, shipped)));
+    for (pack, shipped) in shipped {
         let expression = alternatives(shipped, &labels, step);
         match found.get_mut(shipped.name) {
-            Some(before) => before.expression = format!("{} or {expression}", before.expression),
+            Some(before) => {
+                before.expression = format!("{} or {expression}", before.expression);
+                before.pack = None;
+            }
             None => {
                 let name = shipped.name.to_owned();
-                found.insert(name.clone(), Watched { name, kind: shipped.kind, expression });
+                found.insert(name.clone(), Watched { name, kind: shipped.kind, expression, pack: Some(pack) });
             }
         }
     }
     for extra in &features.extra {
-        let watched =
-            Watched { name: extra.name.clone(), kind: extra.kind, expression: format!("({})", extra.query.trim()) };
+        let (name, expression) = (extra.name.clone(), format!("({})", extra.query.trim()));
+        let watched = Watched { name, kind: extra.kind, expression, pack: None };
         if found.insert(extra.name.clone(), watched).is_some() {
             let message = "is the name of a pack's feature or stands there twice; choose another name";
             return Err(format!("features.extra: {:?} {message}", extra.name));
@@ -65,12 +71,18 @@ pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i
 /// samples of up to five minutes ago, which does not show in their values.
 pub fn scrapes(features: &Features, selector: &BTreeMap<String, String>) -> Vec<Watched> {
     let labels = matchers(selector);
-    let one = |pack: &super::crd::Pack| Watched {
-        name: format!("{pack:?}"),
+    let one = |pack: &Pack| Watched {
+        name: pack_name(*pack),
         kind: FeatureKind::Gauge,
+        pack: Some(*pack),
         expression: format!("max(timestamp({}))", packs::scraped(*pack).replace("SELECTOR", &labels)),
     };
     features.packs.iter().map(one).collect()
+}
+
+/// What [`scrapes`] call a pack.
+pub fn pack_name(pack: Pack) -> String {
+    format!("{pack:?}")
 }
 
 /// The features as a model knows them: their names and kinds, in their order.
@@ -120,7 +132,7 @@ pub fn spec_hash(detector: &AnomalyDetector) -> String {
 
 /// Hash of what the rows are: their features, the queries of these, and the seconds between two rows.
 pub fn data_hash(watched: &[Watched], step: i64) -> String {
-    let one = |Watched { name, kind, expression }: &Watched| serde_json::json!([name, kind, expression]);
+    let one = |Watched { name, kind, expression, .. }: &Watched| serde_json::json!([name, kind, expression]);
     short_hash(&serde_json::json!([watched.iter().map(one).collect::<Vec<_>>(), step]).to_string())
 }
 

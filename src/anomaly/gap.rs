@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 /// How far before the first row the samples' times are read: scrapes that are minutes apart are known by their distance.
 pub const BEFORE_MS: i64 = 15 * 60_000;
-/// Samples no further apart than this are no gap, whatever their usual distance.
+/// Samples no further apart than this are no gap, where no distance is usual yet.
 const SHORTEST_MS: i64 = 60_000;
+/// Nor are those where a scrape failed between them.
+const MISSED: i64 = 2;
 /// A scrape is no more punctual than this.
 const LATE_MS: i64 = 15_000;
-/// Rows that wait for a sample.
-const AWAITED: usize = 2;
 /// Samples this many times further apart than usual are a gap.
 const USUAL: f64 = 1.5;
 /// Distances without which none is usual.
@@ -20,17 +20,20 @@ const MANY: usize = 20;
 
 /// The times of rows that are none, out of each row's time and that of the newest sample in it, ascending; `step` lies
 /// between two rows. All in milliseconds. Of the rows that show a sample after which a gap comes, the first stands; so do
-/// all rows after a gap but the first, which is told apart from those before it by what happened in the gap, too.
+/// all rows after a gap but the first, which is told apart from those before it by what happened in the gap, too. A gap that
+/// is not over yet is one as soon as it is longer than any wait for a late sample ([`awaited`]).
 pub fn unscraped(rows: &[(i64, i64)], step: i64) -> BTreeSet<i64> {
     let samples = samples(rows);
     let longest = longest(&samples, step);
     let mut none = BTreeSet::new();
     for (index, (sample, rows)) in samples.iter().enumerate() {
-        // Only the next sample tells: one that is not here yet may be on its way, from an agent say.
-        let Some((next, after)) = samples.get(index + 1) else { break };
-        if next - sample > longest {
-            none.extend(&rows[1..]);
-            none.extend(after.first());
+        match samples.get(index + 1) {
+            Some((next, after)) if next - sample > longest => {
+                none.extend(&rows[1..]);
+                none.extend(after.first());
+            }
+            None if rows.last().is_some_and(|row| row - sample > longest) => none.extend(&rows[1..]),
+            _ => {}
         }
     }
     none
@@ -58,12 +61,13 @@ pub fn usual(rows: &[(i64, i64)]) -> Option<i64> {
 }
 
 /// How many of the last rows repeat the sample of the row before them though a newer one must be on its way: from an agent
-/// that sends what it scraped with a delay, say. What is learnt from is read when it is all there, so they wait for it, for
-/// so many rows at the most.
+/// that sends what it scraped with a delay, say, or a Prometheus that has just started. What is learnt from is read when it
+/// is all there, so they wait for it, until so much time has passed that it is a gap.
 pub fn awaited(rows: &[(i64, i64)], step: i64) -> usize {
     let often = usual(rows).is_some_and(|usual| 2 * usual < 3 * step);
     let repeated = rows.windows(2).rev().take_while(|pair| pair[0].1 == pair[1].1).count();
-    if often { repeated.min(AWAITED) } else { 0 }
+    let is_gap = rows.last().is_some_and(|(row, sample)| row - sample > longest(&samples(rows), step));
+    if often && !is_gap { repeated } else { 0 }
 }
 
 fn distances(samples: &[(i64, Vec<i64>)]) -> Vec<i64> {
@@ -77,11 +81,12 @@ fn longest(samples: &[(i64, Vec<i64>)], step: i64) -> i64 {
     distances.sort_unstable();
     // Of several targets the newest sample comes at distances that are short and long in turns: the long ones are usual.
     let usual = match distances.len() {
-        few if few < FEWEST => 0,
+        few if few < FEWEST => return SHORTEST_MS.max(MISSED * step) + LATE_MS,
         count if count < MANY => distances[count - 2],
         count => distances[count * 9 / 10],
     };
-    (SHORTEST_MS.max(2 * step) + LATE_MS).max((usual as f64 * USUAL) as i64)
+    let missed = (MISSED * usual).min(SHORTEST_MS).max(MISSED * step) + LATE_MS;
+    missed.max((usual as f64 * USUAL) as i64)
 }
 
 #[cfg(test)]
@@ -130,8 +135,8 @@ mod tests {
                 (15..=900).step_by(15).filter_map(|row| Some((row * 1000, newest(row)? * 1000))).collect();
             super::awaited(&seen, 15_000)
         };
-        // The row at 900 shows the sample of 888, unless that one, and those before it, are late.
-        assert_eq!([900, 888, 873, 858].map(|last| awaited(last, 15)), [0, 1, 2, 2]);
+        // The row at 900 shows the sample of 888, unless that one, and those before it, are late, or too late.
+        assert_eq!([900, 888, 873, 858].map(|last| awaited(last, 15)), [0, 1, 2, 0]);
         assert_eq!(awaited(890, 5), 0, "a newer one came than that of the row before");
         assert_eq!(awaited(900, 60), 0, "rows repeat the samples of rarer scrapes");
     }
@@ -144,12 +149,16 @@ mod tests {
         // The same where the gap's own rows were read before: what leaps is none.
         let read: Vec<i64> = none(&scrapes, 90..=990, 15).into_iter().filter(|row| *row >= 990).collect();
         assert_eq!(read, [990]);
+        // As short as a restart of Prometheus, whose first answers repeat what there was before it.
+        let short = [every(15, 0..901), every(15, 960..1200)].concat();
+        assert_eq!(none(&short, 0..=1200, 15), [915, 930, 945, 960]);
         // Longer than Prometheus looks back.
         let mut long = every(15, 0..901);
         long.extend(every(15, 2700..3000));
         assert_eq!(none(&long, 0..=3000, 15), [every(15, 915..1201), vec![2700]].concat());
-        // Not over yet, or only late.
-        assert_eq!(none(&every(15, 0..901), 0..=990, 15), [0i64; 0]);
+        // Not over yet, and only late.
+        assert_eq!(none(&every(15, 0..901), 0..=990, 15), [915, 930, 945, 960, 975, 990]);
+        assert_eq!(none(&every(15, 0..901), 0..=945, 15), [0i64; 0]);
     }
 
     #[test]

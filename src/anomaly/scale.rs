@@ -104,5 +104,24 @@ mod tests {
             let back = restore(Kind::Gauge, compress(Kind::Gauge, value));
             prop_assert!((back - value).abs() <= 1e-9 * value.abs().max(1.0), "{} {}", value, back);
         }
+
+        #[test]
+        fn a_small_move_is_never_unusual_however_still_a_metric_was(
+            deviations in prop::collection::vec(-3.0..3.0_f64, 0..60),
+            still in 0.0..1.0_f64,
+            usual in -30.0..30.0_f64,
+            ratio: bool,
+        ) {
+            let kind = if ratio { Kind::Ratio } else { Kind::Gauge };
+            let deviations: Vec<f64> = deviations.iter().map(|value| value * still.powi(8)).collect();
+            let spread = deviations.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+            let scale = Scale::fit(kind, deviations, usual);
+            // A fiftieth of the level, and where there is no level half a percent or a fiftieth of a unit.
+            let small = if ratio { 0.005_f64.max(0.02 * usual.abs()) } else { 0.02 };
+            prop_assert!(scale.apply(scale.centre + small) <= 1.0 + 1e-9, "{:?}", scale);
+            prop_assert!(scale.apply(scale.centre - small) >= -1.0 - 1e-9, "{:?}", scale);
+            // Nor does a floor make a metric blind: a move of many times all that was seen stands out.
+            prop_assert!(scale.apply(scale.centre + 4.0 * (spread + small)) > 1.0, "{:?}", scale);
+        }
     }
 }

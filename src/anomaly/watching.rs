@@ -37,8 +37,8 @@ pub struct Watching {
     last_values: Vec<i64>,
     newest: Option<Scored>,
     judged: Option<f64>,
-    /// While there are more rows to read: the incidents of those that were.
-    held: Option<Vec<Incident>>,
+    /// While there are more rows to read: what those that were showed.
+    held: Option<(Vec<Incident>, Vec<Departure>)>,
 }
 
 /// Rows of a batch, by what became of them.
@@ -80,7 +80,7 @@ impl Watching {
 
     /// Keeps what it said of a part of the rows until it has read those up to `newest`, and says how far it is.
     pub fn hold(&mut self, said: Scoring, newest: i64) -> Trouble {
-        self.held = Some(said.incidents);
+        self.held = Some((said.incidents, said.departures));
         let at = |ms: i64| time(ms).0;
         let message = format!("rows are read again: those up to {} of {}", at(said.time), at(newest));
         Trouble::new(Reason::CatchingUp, message)
@@ -99,8 +99,8 @@ impl Watching {
     /// Judges the next rows, whose columns are the model's metrics. Rows that are not later than the newest are passed
     /// over.
     pub fn push(&mut self, rows: &Rows) -> (Scoring, Counted) {
-        let (mut incidents, mut counted) = (self.held.take().unwrap_or_default(), Counted::default());
-        let mut departures = Vec::new();
+        let (mut incidents, mut departures) = self.held.take().unwrap_or_default();
+        let mut counted = Counted::default();
         for (row, time) in rows.times.iter().enumerate() {
             if self.last.is_some_and(|last| *time <= last) {
                 continue;

@@ -117,7 +117,7 @@ fn refresh(known: &mut IncidentStatus, incident: &Incident, now: i64) {
     let before = known.coincidences.iter().map(|what| ChangeEvent { time: whole.since, what: what.clone() });
     whole.changes.splice(0..0, before.collect::<Vec<_>>());
     let new = shown(&whole, now);
-    let ended = known.until.is_none() != new.until.is_none();
+    let ended = known.until != new.until;
     let stronger = new.peak.0 > 1.25 * known.peak.0;
     let cause = |incident: &IncidentStatus| incident.causes.first().map(|cause| cause.cause.clone());
     let told = ended

@@ -166,7 +166,10 @@ fn invalid(facts: &Facts, message: &str) -> Decision {
     status.state = Some(if incidents::open(&status).is_some() { State::Anomalous } else { State::Blind });
     status.score = None;
     let standing = unlooked(facts, &status, reason, message);
-    Decision { standing, status, ..resting(reason, message, IDLE) }
+    // An incident that is open goes on for those who were told of it: an alert that is not repeated would end by itself.
+    let notices::Due { steps, .. } = notices::due(facts, &mut status, false);
+    let next = if notices::is_repeated(&status) { PATIENT } else { IDLE };
+    Decision { steps, standing, status, ..resting(reason, message, next) }
 }
 
 /// What stands while nothing is looked at: an incident that is open stays so.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::anomaly::answer::{self, Duplicate, Rows};
 use crate::anomaly::crd::{PrometheusSource, Receiver, SecretReference};
 use crate::anomaly::facts::Trouble;
-use crate::anomaly::features::{Watched, together};
+use crate::anomaly::features::{LABEL, Watched, pack_name, together};
 use crate::anomaly::gap;
 use crate::anomaly::reason::Reason;
 use crate::world::http::{Access, Credentials};
@@ -133,12 +133,17 @@ pub async fn rows(
     let mut rows = answered(prometheus, watched, range, step).await?;
     let from = range.0 - (gap::BEFORE_MS / (step * 1000) + 1) * step * 1000;
     let by_pack = sampled(prometheus, scrapes, (from, range.1), step).await?;
-    let newest = newest(&by_pack);
-    rows.scraped_ms = gap::usual(&newest);
+    let all = newest(&by_pack);
+    rows.scraped_ms = gap::usual(&all);
     // One that is marked as gone is not on its way.
-    let here = by_pack.iter().filter(|pack| pack.last().is_some_and(|(row, _)| rows.times.last() == Some(row)));
+    let here = by_pack.values().filter(|pack| pack.last().is_some_and(|(row, _)| rows.times.last() == Some(row)));
     rows.awaited = here.map(|pack| gap::awaited(pack, step * 1000)).max().unwrap_or(0);
-    Ok(rows.without(&gap::unscraped(&newest, step * 1000)))
+    // Packs may be scraped by different servers, of which one was away.
+    let of_all = gap::unscraped(&all, step * 1000);
+    let of_pack: BTreeMap<&String, _> =
+        by_pack.iter().map(|(pack, seen)| (pack, gap::unscraped(seen, step * 1000))).collect();
+    let pack = |column: usize| watched[column].pack.map(pack_name);
+    Ok(rows.without(|column| pack(column).and_then(|pack| of_pack.get(&pack)).unwrap_or(&of_all)))
 }
 
 /// Usual time between two scrapes before a row, in milliseconds; none where it can't be told.
@@ -152,32 +157,33 @@ pub async fn scraped(prometheus: &Prometheus, scrapes: &[Watched], at: i64, step
 }
 
 /// The newest sample of all packs.
-fn newest(by_pack: &[Vec<(i64, i64)>]) -> Vec<(i64, i64)> {
+fn newest(by_pack: &BTreeMap<String, Vec<(i64, i64)>>) -> Vec<(i64, i64)> {
     let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
-    for (row, sample) in by_pack.iter().flatten() {
+    for (row, sample) in by_pack.values().flatten() {
         newest.entry(*row).and_modify(|newest| *newest = *sample.max(newest)).or_insert(*sample);
     }
     newest.into_iter().collect()
 }
 
-/// Of each pack each row's time with that of the newest sample in it, in milliseconds; nothing of a server that can't tell.
+/// By pack, each row's time with that of the newest sample in it, in milliseconds; nothing of a server that can't tell.
 async fn sampled(
     prometheus: &Prometheus,
     scrapes: &[Watched],
     range: (i64, i64),
     step: i64,
-) -> Result<Vec<Vec<(i64, i64)>>, Trouble> {
+) -> Result<BTreeMap<String, Vec<(i64, i64)>>, Trouble> {
     if scrapes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(BTreeMap::new());
     }
     let series = match prometheus.range(&together(scrapes), range, step, scrapes.len()).await {
         Ok(series) => series,
         // What speaks PromQL without timestamp() knows no better.
-        Err(PrometheusError::Rejected { .. }) => return Ok(Vec::new()),
+        Err(PrometheusError::Rejected { .. }) => return Ok(BTreeMap::new()),
         Err(error) => return Err(trouble(&error)),
     };
     let in_ms = |(row, seconds): &(i64, f64)| (*row, (seconds * 1000.0).round() as i64);
-    Ok(series.iter().map(|series| series.samples.iter().map(in_ms).collect()).collect())
+    let pack = |series: &Series| Some((series.labels.get(LABEL)?.clone(), series.samples.iter().map(in_ms).collect()));
+    Ok(series.iter().filter_map(pack).collect())
 }
 
 async fn answered(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {

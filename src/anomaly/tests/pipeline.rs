@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::super::matrix::{Column, Kind, Matrix, MatrixError, Rates};
 use super::super::pipeline::Pipeline;
+use super::super::rows::{Roles, rates};
 use super::super::season::Season;
+use super::super::watch::Watch;
 
 const STEP: i64 = 1_000;
 
@@ -49,6 +51,45 @@ proptest! {
             last
         };
         prop_assert!((deviations(1.0)[0] - deviations(level)[0]).abs() < 1e-3);
+    }
+
+    #[test]
+    fn what_never_moved_is_watched_and_no_feature(
+        columns in prop::collection::vec((0..3_u8, -1e6..1e6_f64, prop::collection::vec(any::<bool>(), 40)), 1..8),
+        moved in 1.0..1e3_f64,
+    ) {
+        // Of each metric: still, moving or a setting; its level; where it has no value (in the last row it has one).
+        let column = |(index, (nature, level, there)): (usize, &(u8, f64, Vec<bool>))| {
+            let value = |row: usize| match there[row] || row + 1 == there.len() {
+                false => f64::NAN,
+                true if *nature == 1 => level + moved * (row % 3) as f64,
+                true => *level,
+            };
+            let kind = if *nature == 2 { Kind::Config } else { Kind::Gauge };
+            Column { name: format!("m{index}"), kind, values: (0..there.len()).map(value).collect() }
+        };
+        let count = columns.len();
+        let columns: Vec<Column> = columns.iter().enumerate().map(column).collect();
+        let names: Vec<(String, Kind)> = columns.iter().map(|column| (column.name.clone(), column.kind)).collect();
+        let values: Vec<Vec<f64>> = columns.iter().map(|column| column.values.clone()).collect();
+        let matrix = Matrix::new(STEP, (0..40).map(|row| row * STEP).collect(), vec![0; 40], columns).unwrap();
+        let rows = rates(&matrix);
+        let Ok(Roles { used, constants, dropped }) = Roles::of(&matrix, &rows) else { return Ok(()) };
+        let mut all: Vec<usize> = used.iter().chain(&dropped).copied().chain(constants.iter().map(|c| c.index)).collect();
+        all.sort_unstable();
+        prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
+        for index in used {
+            let seen: Vec<f64> = values[index].iter().copied().filter(|value| !value.is_nan()).collect();
+            prop_assert!(seen.iter().any(|value| *value != seen[0]), "{:?}", seen);
+        }
+        // The rows that they come from move none of them; what comes later does, once, and a missing value never.
+        let mut watch = Watch::new(names, constants.clone());
+        let quiet = (0..40).all(|row| watch.push(row as i64, &rows[row]).is_empty());
+        prop_assert!(quiet && watch.deviations().all(|deviation| deviation == 0.0));
+        prop_assert!(watch.push(40, &vec![f64::NAN; count]).is_empty());
+        let later: Vec<f64> = (0..count).map(|index| values[index][39] + moved).collect();
+        prop_assert_eq!(watch.push(41, &later).len(), constants.len());
+        prop_assert!(watch.push(42, &later).is_empty() && watch.deviations().all(|deviation| deviation > 0.0));
     }
 
     #[test]
