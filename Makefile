@@ -86,7 +86,7 @@ e2e: install
 	$(call step,end to end,. setup/cluster-env.sh && setup/chart-check.sh --server && $(e2e) --test-threads 3,each failed test names itself above)
 
 e2e-faults: install ## Five real faults of a database, each found and named (a quarter of an hour; leave the machine alone)
-	$(call step,faults,. setup/cluster-env.sh && $(e2e) --ignored --nocapture faults,each failed test names itself above)
+	$(call step,faults,. setup/cluster-env.sh && $(e2e) --ignored --nocapture five_faults_are_found,each failed test names itself above)
 
 e2e-benign: install ## An hour of users, restarts of an exporter, vacuums and twice the load after twenty minutes of learning them: no alarm; then five faults (leave the machine alone)
 	$(call step,an hour of benign load,. setup/cluster-env.sh && $(e2e) --ignored --nocapture benign_load,the alarm is told above)

@@ -24,7 +24,6 @@ use crate::serve::{self, Served};
 use crate::world::kubernetes::pod::OwnPod;
 use crate::world::store::Store;
 
-const LEASE: &str = "howdah-operator";
 /// Running reconciles get this long to finish after the shutdown was requested. What is cut short goes on under the
 /// next leader from where it is.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
@@ -41,6 +40,9 @@ pub struct Arguments {
     /// Namespace of the leader election's Lease; without it, the operator's own.
     #[arg(long, env = "HOWDAH_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
+    /// Name of the leader election's Lease: of each installation in its namespace another.
+    #[arg(long, env = "HOWDAH_LEASE_NAME", default_value = "howdah-operator")]
+    lease_name: String,
     /// Where learned models are kept: `file:///directory` or `s3://bucket/prefix`.
     #[arg(long, env = "HOWDAH_MODEL_STORE", default_value = "file:///var/lib/howdah/models")]
     model_store: String,
@@ -89,7 +91,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let identity = identity();
     let namespace = arguments.lease_namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-    let mut lease = LeaderLease::new(client.clone(), &namespace, LEASE, &identity);
+    let mut lease = LeaderLease::new(client.clone(), &namespace, &arguments.lease_name, &identity);
     tokio::select! {
         () = lease.acquire() => {}
         () = shutdown.clone().requested() => return Ok(()),
@@ -113,7 +115,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut loops = start_loops(&surroundings, &served_kinds);
     tokio::select! {
-        () = lease.hold() => bail!("the lease {namespace}/{LEASE} was lost; another replica leads"),
+        () = lease.hold() => bail!("the lease {namespace}/{} was lost; another replica leads", arguments.lease_name),
         () = shutdown.requested() => {}
         failed = tasks.join_next() => return ended(failed),
         Some(Err(panic)) = loops.join_next() => return Err(panic).context("a reconcile loop ended"),

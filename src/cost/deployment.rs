@@ -129,6 +129,7 @@ pub fn routing(deployment: &Deployment) -> Option<RoutingGroups> {
 /// A sentence when the pod says too little.
 pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
     let template = template(served, pod)?;
+    let bound = template.spec.as_ref().is_some_and(|spec| spec.affinity.is_some());
     let name = name(served.object);
     let labels = labels("cost", (MODEL_LABEL, served.uid));
     let metadata = |annotations: Option<BTreeMap<String, String>>| ObjectMeta {
@@ -188,8 +189,9 @@ pub fn objects(served: &Served<'_>, pod: &Pod) -> Result<Objects, String> {
     let budget = PodDisruptionBudget {
         metadata: metadata(None),
         spec: Some(PodDisruptionBudgetSpec {
-            // One pod alone may be moved: it could never be evicted otherwise.
-            max_unavailable: Some(IntOrString::Int(1)),
+            // One pod alone may be moved: it could never be evicted otherwise. Where all are bound to the node of a volume,
+            // those that are left would hold it there, and the first would wait for it elsewhere.
+            max_unavailable: Some(if bound { IntOrString::String("100%".into()) } else { IntOrString::Int(1) }),
             selector: Some(selector),
             ..PodDisruptionBudgetSpec::default()
         }),

@@ -116,6 +116,7 @@ pub async fn run(arguments: Serve) -> Result<()> {
         concurrency: arguments.max_concurrency,
         timeout: Duration::from_secs(arguments.timeout_seconds),
     };
+    let (timeout, streams) = (limits.timeout, limits.concurrency);
     let object = arguments.served_for.as_deref().and_then(|object| object.split_once('/'));
     let version = model.version.clone();
     let mut serving = Serving::new(Arc::new(model), object, groups, limits);
@@ -141,7 +142,11 @@ pub async fn run(arguments: Serve) -> Result<()> {
         let Some(listener) = grpc_listener else { return Ok(()) };
         tracing::info!(address = %listener.local_addr().map_err(anyhow::Error::from)?, "serving the gRPC API");
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
-        let server = tonic::transport::Server::builder().add_routes(grpc);
+        // A call may not take longer to come in than one of the REST API.
+        let server = tonic::transport::Server::builder()
+            .timeout(2 * timeout)
+            .max_concurrent_streams(u32::try_from(streams).ok())
+            .add_routes(grpc);
         server.serve_with_incoming_shutdown(incoming, over(wait.clone())).await.context("the gRPC API ended")
     };
     let drain = async {

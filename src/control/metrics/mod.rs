@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use anomaly::AnomalyMetrics;
@@ -77,6 +78,8 @@ impl Default for Metrics {
         let active = Family::<Labels, Gauge>::default();
         let concurrency = Family::<Labels, Gauge>::default();
         let reasons = Counters::default();
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("howdah_build", "Version of the operator, whether it leads or waits to", version);
         registry.register("controller_runtime_reconcile", "Reconciles, by result", reconciles.clone());
         registry.register("controller_runtime_reconcile_errors", "Reconciles that failed", errors.clone());
         registry.register("controller_runtime_reconcile_time_seconds", "Time of a reconcile", seconds.clone());

@@ -123,7 +123,7 @@ impl Serving {
                 (answers, doubtful)
             }
         };
-        let ((mut answers, doubtful), _permit) =
+        let ((mut answers, doubtful), permit) =
             if bytes <= ON_THE_SPOT && queries.len() <= FEW && detail == Detail::default() {
                 (predict(&*self.model), permit)
             } else {
@@ -135,11 +135,12 @@ impl Serving {
         let Some(planner) = &self.planner else { return Ok(answers) };
         // A slow server costs plans, not answers.
         let until = tokio::time::Instant::now() + self.limits.timeout / 2;
+        let mut plans = Vec::new();
         for place in doubtful {
             match tokio::time::timeout_at(until, planner.plan(&queries[place])).await {
                 Ok(Ok(plan)) => {
                     self.metrics.planned(PlanResult::Planned);
-                    answers[place] = self.model.predict_planned(&queries[place], plan, &targets, detail);
+                    plans.push((place, plan));
                 }
                 Ok(Err(why)) => {
                     self.metrics.planned(PlanResult::Failed);
@@ -152,6 +153,20 @@ impl Serving {
                 }
             }
         }
+        if plans.is_empty() {
+            return Ok(answers);
+        }
+        let (model, given_up) = (self.model.clone(), awaited.0.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            for (place, plan) in plans {
+                if given_up.load(Ordering::Relaxed) {
+                    break;
+                }
+                answers[place] = model.predict_planned(&queries[place], plan, &targets, detail);
+            }
+            (answers, permit)
+        });
+        let (answers, _permit) = work.await.map_err(|error| Refusal::Failed(error.to_string()))?;
         Ok(answers)
     }
 
@@ -180,6 +195,11 @@ impl Serving {
         }
         if ask.tokens > DETAIL || ask.nearest > DETAIL {
             return Err(Refusal::Unprocessable(format!("tokens and nearest are {DETAIL} at the most")));
+        }
+        let known = self.model.targets().len();
+        if ask.targets.len() > known {
+            let message = format!("targets has {} names, and the model has {known} targets", ask.targets.len());
+            return Err(Refusal::Unprocessable(message));
         }
         ask.targets.iter().map(|name| self.target(name)).collect()
     }

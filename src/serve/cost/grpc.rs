@@ -43,6 +43,8 @@ pub async fn routes(
 /// Tells callers of the health service that the process ends.
 pub async fn drain(reporter: &tonic_health::server::HealthReporter) {
     reporter.set_not_serving::<QueryCostServer<Service>>().await;
+    // Who names no service asks for the process.
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
 }
 
 /// The service.
