@@ -21,7 +21,7 @@ const MANY: usize = 20;
 /// The times of rows that are none, out of each row's time and that of the newest sample in it, ascending; `step` lies
 /// between two rows. All in milliseconds. Of the rows that show a sample after which a gap comes, the first stands; so do
 /// all rows after a gap but the first, which is told apart from those before it by what happened in the gap, too. A gap that
-/// is not over yet is one as soon as it is longer than any wait for a late sample ([`awaited`]).
+/// is not over yet is one, too: those rows that wait for a late sample are not among what is judged ([`awaited`]).
 pub fn unscraped(rows: &[(i64, i64)], step: i64) -> BTreeSet<i64> {
     let samples = samples(rows);
     let longest = longest(&samples, step);
@@ -62,12 +62,11 @@ pub fn usual(rows: &[(i64, i64)]) -> Option<i64> {
 
 /// How many of the last rows repeat the sample of the row before them though a newer one must be on its way: from an agent
 /// that sends what it scraped with a delay, say, or a Prometheus that has just started. What is learnt from is read when it
-/// is all there, so they wait for it, until so much time has passed that it is a gap.
+/// is all there, so they wait for it, for as long as Prometheus repeats the last one, which is five minutes.
 pub fn awaited(rows: &[(i64, i64)], step: i64) -> usize {
     let often = usual(rows).is_some_and(|usual| 2 * usual < 3 * step);
     let repeated = rows.windows(2).rev().take_while(|pair| pair[0].1 == pair[1].1).count();
-    let is_gap = rows.last().is_some_and(|(row, sample)| row - sample > longest(&samples(rows), step));
-    if often && !is_gap { repeated } else { 0 }
+    if often { repeated } else { 0 }
 }
 
 fn distances(samples: &[(i64, Vec<i64>)]) -> Vec<i64> {
@@ -135,8 +134,8 @@ mod tests {
                 (15..=900).step_by(15).filter_map(|row| Some((row * 1000, newest(row)? * 1000))).collect();
             super::awaited(&seen, 15_000)
         };
-        // The row at 900 shows the sample of 888, unless that one, and those before it, are late, or too late.
-        assert_eq!([900, 888, 873, 858].map(|last| awaited(last, 15)), [0, 1, 2, 0]);
+        // The row at 900 shows the sample of 888, unless that one, and those before it, are late.
+        assert_eq!([900, 888, 873, 858].map(|last| awaited(last, 15)), [0, 1, 2, 3]);
         assert_eq!(awaited(890, 5), 0, "a newer one came than that of the row before");
         assert_eq!(awaited(900, 60), 0, "rows repeat the samples of rarer scrapes");
     }

@@ -9,6 +9,8 @@ use super::scale::quantile;
 const PEAKS_FROM: f64 = 0.98;
 /// Peaks that a tail is fitted to, by the highest of each stretch of them; below, the empirical quantile decides.
 const FEWEST_PEAKS: usize = 200;
+/// And stretches: one long one says nothing of how high others are.
+const FEWEST_STRETCHES: usize = 50;
 /// No tail is taken to be lighter: the normal distribution's looks as if it ended somewhere, and does not, so that there would
 /// be twice the alarms.
 const LIGHTEST: f64 = -0.1;
@@ -63,7 +65,7 @@ pub fn calibrate(runs: &[Vec<f64>], step_ms: i64, alarms_per_week: f64, ceiling:
     // Share of rows that may be above: an alarm of the tail lasts for as many rows as peaks stand together.
     let rows_per_alarm = peaks.len() as f64 / highest.len().max(1) as f64;
     let share = (alarms_per_week * rows_per_alarm.max(1.0) / rows_per_week).min(1.0);
-    let (method, score) = if peaks.len() >= FEWEST_PEAKS {
+    let (method, score) = if peaks.len() >= FEWEST_PEAKS && highest.len() >= FEWEST_STRETCHES {
         let (shape, scale) = fit_tail(&highest);
         let ratio = alarms_per_week * scores as f64 / rows_per_week / highest.len() as f64;
         let above = if shape.abs() < 1e-6 { -scale * ratio.ln() } else { scale / shape * (ratio.powf(-shape) - 1.0) };
@@ -137,6 +139,17 @@ mod tests {
         let mean = alarms.iter().sum::<usize>() as f64 / alarms.len() as f64;
         assert!((14.0..=26.0).contains(&mean), "{mean} alarms in 10 weeks of a budget of 20: {alarms:?}");
         assert!(alarms.iter().all(|alarms| *alarms <= 60), "{alarms:?}");
+    }
+
+    #[test]
+    fn one_long_stretch_is_no_tail() {
+        // Three days with an hour of something else.
+        let mut scores = noise(3 * 5760, 1);
+        scores[9000..9360].iter_mut().for_each(|score| *score += 8.0);
+        let threshold = calibrate(&[scores.clone()], 15_000, 2.0, 20.0).unwrap();
+        assert_eq!((threshold.method, threshold.tail_points), (Method::EmpiricalQuantile, 346));
+        let (most, usual) = (scores.iter().copied().fold(f64::MIN, f64::max), quantile(&scores, 0.5).unwrap());
+        assert!(threshold.score > usual && threshold.score < most + 0.2 * (20.0 - most), "{threshold:?} {most}");
     }
 
     #[test]

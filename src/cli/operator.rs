@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Namespace of the leader election's Lease; without it, the operator's own.
     #[arg(long, env = "HOWDAH_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
-    /// Name of the leader election's Lease: of each installation in its namespace another.
+    /// Name of the leader election's Lease: of each installation in one namespace that watches another one.
     #[arg(long, env = "HOWDAH_LEASE_NAME", default_value = "howdah-operator")]
     lease_name: String,
     /// Where learned models are kept: `file:///directory` or `s3://bucket/prefix`.

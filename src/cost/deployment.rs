@@ -80,7 +80,7 @@ pub struct Objects {
     pub deployment: Deployment,
     /// Where they answer.
     pub service: Service,
-    /// One is always there.
+    /// One is always there, where they are not bound to one node.
     pub budget: PodDisruptionBudget,
     /// The connection for EXPLAIN: replicas run in another namespace than the Secret that it comes from.
     pub connection: Option<Secret>,

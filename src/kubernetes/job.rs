@@ -124,6 +124,16 @@ fn end(ended: &ContainerStateTerminated) -> (PodTroubleKind, &str) {
 /// What keeps a pod from working, if anything.
 pub fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
     let status = pod.status.as_ref()?;
+    // Before its containers: those that ran end with an error then.
+    if let Some(reason @ ("Evicted" | "Preempting" | "NodeLost" | "Shutdown" | "Terminated")) = status.reason.as_deref()
+    {
+        return Some(trouble(PodTroubleKind::Evicted, status.message.as_deref().unwrap_or(reason)));
+    }
+    let holds = |kind: &str| status.conditions.iter().flatten().find(|one| one.type_ == kind && one.status == "True");
+    if let Some(disrupted) = holds("DisruptionTarget") {
+        let why = disrupted.message.as_deref().or(disrupted.reason.as_deref()).unwrap_or_default();
+        return Some(trouble(PodTroubleKind::Evicted, why));
+    }
     for container in containers(pod) {
         let state = container.state.as_ref();
         if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
@@ -160,10 +170,6 @@ pub fn pod_trouble(pod: &Pod) -> Option<PodTrouble> {
                 format!("container {name} ended with exit code {} ({reason})", ended.exit_code),
             ));
         }
-    }
-    if let Some(reason @ ("Evicted" | "Preempting" | "NodeLost" | "Shutdown" | "Terminated")) = status.reason.as_deref()
-    {
-        return Some(trouble(PodTroubleKind::Evicted, status.message.as_deref().unwrap_or(reason)));
     }
     let unscheduled = status.conditions.iter().flatten().find(|one| {
         one.type_ == "PodScheduled" && one.status == "False" && one.reason.as_deref() == Some("Unschedulable")
@@ -214,6 +220,13 @@ mod tests {
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
         assert_eq!(kind(running(), unschedulable), Some(PodTroubleKind::Unschedulable));
         assert_eq!(kind(running(), json!({"reason": "Evicted"})), Some(PodTroubleKind::Evicted));
+        let killed = json!([{"name": "benchmark", "ready": false, "restartCount": 0, "image": "", "imageID": "",
+            "state": {"terminated": {"exitCode": 137, "reason": "Error"}}}]);
+        let evicted = json!({"reason": "Evicted", "containerStatuses": killed});
+        assert_eq!(kind(running(), evicted), Some(PodTroubleKind::Evicted));
+        let disrupted = json!({"containerStatuses": killed,
+            "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]});
+        assert_eq!(kind(running(), disrupted), Some(PodTroubleKind::Evicted));
         let deadline = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]});
         assert_eq!(kind(deadline, json!({})), Some(PodTroubleKind::DeadlineExceeded));
     }

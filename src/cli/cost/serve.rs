@@ -19,6 +19,8 @@ use crate::serve::cost::{Groups, Limits, Serving, grpc, rest};
 use crate::world::store::Store;
 
 /// Requests that are under way when the process is to end have so long.
+/// Streams of a gRPC connection beside its requests: health, reflection.
+const OTHER_STREAMS: usize = 16;
 const FINISH_WITHIN: Duration = Duration::from_secs(20);
 
 /// Answers over REST and gRPC.
@@ -145,7 +147,7 @@ pub async fn run(arguments: Serve) -> Result<()> {
         // A call may not take longer to come in than one of the REST API.
         let server = tonic::transport::Server::builder()
             .timeout(2 * timeout)
-            .max_concurrent_streams(u32::try_from(streams).ok())
+            .max_concurrent_streams(u32::try_from(streams + OTHER_STREAMS).ok())
             .add_routes(grpc);
         server.serve_with_incoming_shutdown(incoming, over(wait.clone())).await.context("the gRPC API ended")
     };

@@ -29,10 +29,14 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, CHANGED) };
     }
     if let Some(message) = facts.shrunk(session).filter(|_| wanted != BASELINE) {
-        let restored =
-            session.settled.is_none().then(|| restoring::restore(facts, &Target::original(session))).flatten();
-        return restored
-            .unwrap_or_else(|| Decision { next: IDLE, ..Decision::stalled(Reason::InstanceNotReady, message) });
+        let stalled = Decision { next: IDLE, ..Decision::stalled(Reason::InstanceNotReady, message) };
+        if session.settled.is_some() {
+            return stalled;
+        }
+        return restoring::restore(facts, &Target::original(session)).unwrap_or_else(|| {
+            let session = SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() };
+            Decision { session: Some(session), next: SOON, ..stalled }
+        });
     }
     if session.settled.is_some() {
         return restoring::unsettle(session, Reason::Applying);
@@ -56,10 +60,16 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
 
 /// Somebody has put something else in the place of what an ended session applied.
 pub fn is_replaced(facts: &Facts, session: &SessionRecord) -> bool {
-    session.settled.as_deref().is_some_and(|settled| settled != BASELINE)
-        && facts.running_rival().is_none()
-        && !facts.is_elsewhere(session)
-        && facts.is_changed_since_it_settled()
+    let applied = session.settled.as_deref().is_some_and(|settled| settled != BASELINE);
+    if !applied || facts.is_elsewhere(session) {
+        return false;
+    }
+    // What can't be read, or is another tuning's trial of the moment, is as it was.
+    let readable = facts.running_rival().is_none().then(|| facts.lacks_the_recommendation()).flatten();
+    readable.unwrap_or_else(|| {
+        let before = facts.tuning.status.iter().flat_map(|status| &status.conditions);
+        before.into_iter().any(|condition| condition.type_ == "Applied" && condition.status == "False")
+    })
 }
 
 /// The session has ended, and the configuration that the mode wants is in effect.

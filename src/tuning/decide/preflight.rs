@@ -145,11 +145,11 @@ fn crowds(facts: &Facts) -> Option<String> {
     let reserved: i64 = ["superuser_reserved_connections", "reserved_connections"].into_iter().filter_map(number).sum();
     let clients = i64::from(facts.tuning.spec.workload.pgbench.clients);
     let left = most - reserved - OWN_CONNECTIONS;
-    (clients > left).then(|| {
+    (clients >= left).then(|| {
         format!(
             "workload.pgbench.clients is {clients}, and of the server's {most} connections {reserved} are reserved and \
              {OWN_CONNECTIONS} are ours: ask for fewer than {}, so that the database's users keep theirs",
-            left + 1
+            left
         )
     })
 }

@@ -57,7 +57,9 @@ pub(super) fn way_back(facts: &Facts) -> Option<Effect> {
     let target = match session.outcome {
         None if !ends => Target::of(session, &Parameters::new()),
         // A recommendation on its way into effect was measured, and more than once.
-        Some(_) if !ends && !ending::ends_with_baseline(facts, session) => return None,
+        Some(_) if !ends && !ending::ends_with_baseline(facts, session) && facts.shrunk(session).is_none() => {
+            return None;
+        }
         _ => Target::original(session),
     };
     Some(effect::bring(facts, &target))

@@ -62,6 +62,9 @@ fn ended(facts: &Facts, trial: &TuningTrial, state: TrialState, reason: Reason, 
 }
 
 fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Decision {
+    if let Some(message) = facts.shrunk(session) {
+        return ended(facts, trial, TrialState::Aborted, Reason::Interrupted, &message);
+    }
     let name = Facts::name_of(trial);
     let age = facts.seconds_in_state(trial);
     let restarting = facts.state_of(trial) == TrialState::Restarting;
@@ -149,11 +152,12 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
             ended(facts, trial, TrialState::Aborted, Reason::LatencyGuardrail, &message)
         }
         // The node's fault: such a run is measured again, but not for ever.
-        None if job.trouble.as_ref().is_some_and(|trouble| trouble.kind == PodTroubleKind::Evicted)
+        None if job.phase == JobPhase::Failed
+            && job.trouble.as_ref().is_none_or(|trouble| trouble.kind == PodTroubleKind::Evicted)
             && facts.records().last().is_none_or(|last| last.outcome != Outcome::Interrupted) =>
         {
-            let why = job.trouble.as_ref().map_or("", |trouble| trouble.message.as_str());
-            let message = format!("the benchmark's pod was evicted, and its trial is repeated: {why}");
+            let why = job.trouble.as_ref().map_or("it is gone", |trouble| trouble.message.as_str());
+            let message = format!("the benchmark's pod was taken from its node, and its trial is repeated: {why}");
             ended(facts, trial, TrialState::Aborted, Reason::Interrupted, &message)
         }
         Some(Err(_)) | None => {

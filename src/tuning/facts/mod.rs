@@ -194,7 +194,10 @@ impl Facts {
     /// What the last run of the verification that failed was ended for.
     pub fn failed_verification(&self) -> Option<String> {
         let trials = self.session_trials();
-        let verified = trials.iter().rev().filter(|trial| trial.spec.kind == TrialKind::Verify);
+        let verified = trials
+            .iter()
+            .rev()
+            .filter(|trial| trial.spec.kind == TrialKind::Verify && !trial.spec.parameters.is_empty());
         let failed = |trial: &&&TuningTrial| {
             let reason = trial.status.as_ref().and_then(|status| status.reason.as_deref());
             matches!(self.state_of(trial), TrialState::Failed | TrialState::Aborted)

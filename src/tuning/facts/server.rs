@@ -221,6 +221,17 @@ impl Facts {
         Some((session, [None, self.recommendation()].map(|applied| stored_by(session, applied))))
     }
 
+    /// The recommendation that was applied is not in the configuration any more; `None` where that can't be read.
+    pub fn lacks_the_recommendation(&self) -> Option<bool> {
+        match self.configuration_way().ok()? {
+            ConfigurationWay::AlterSystem { .. } => Some(self.is_changed_since_it_settled()),
+            ConfigurationWay::ConfigMap { text } => {
+                let marker = configuration::marker(&self.recommendation()?.recommended());
+                Some(!text.is_some_and(|text| text.contains(&marker)))
+            }
+        }
+    }
+
     /// The configuration is not what the ended session left.
     pub fn is_changed_since_it_settled(&self) -> bool {
         let Some((session, left)) = self.session().and_then(|session| Some((session, session.settled.as_deref()?)))
@@ -339,7 +350,9 @@ impl Facts {
 
     /// Why what was planned for a session's memory is no longer safe.
     pub fn shrunk(&self, session: &SessionRecord) -> Option<String> {
-        let (now, planned) = (self.resources().ok()?.memory_bytes, session.resources.memory_bytes);
+        // Also of a server that does not answer, for that reason perhaps.
+        let now = instance::resources::resources(self.known()?).ok()?.memory_bytes?;
+        let planned = session.resources.memory_bytes;
         let mib = |bytes: i64| bytes >> 20;
         (now < planned).then(|| {
             format!(

@@ -96,9 +96,12 @@ pub(super) fn next(rules: &Rules, space: &Space, records: &[Record], is_safe: &d
     let Some(incumbent) = scores.incumbent().filter(|i| i.log_gain > 0.0) else {
         return Next::Conclude(Conclusion::without_gain(SessionOutcome::NoSignificantGain, Vec::new()));
     };
-    let mut challengers = vec![(Arm::Incumbent, incumbent.parameters)];
+    // What is verified stays what it was when the first run of it began, whatever is computed by now.
+    let begun = |arm: Arm| told.iter().find(|record| record.arm == Some(arm)).map(|record| &record.parameters);
+    let chosen = begun(Arm::Incumbent).unwrap_or(incumbent.parameters);
+    let mut challengers = vec![(Arm::Incumbent, chosen)];
     if let Some(heuristic) = scores.heuristic()
-        && heuristic.parameters != *incumbent.parameters
+        && heuristic.parameters != *chosen
     {
         challengers.push((Arm::Heuristic, &heuristic.parameters));
     }
@@ -115,7 +118,8 @@ pub(super) fn next(rules: &Rules, space: &Space, records: &[Record], is_safe: &d
     };
     let heuristic = arms.iter().find(|a| a.arm == Arm::Heuristic).map(|a| a.gain.mean);
 
-    if let Some(lean) = without_inert_knobs(space, &scores, &winner.parameters, is_safe) {
+    let lean = || without_inert_knobs(space, &scores, &winner.parameters, is_safe);
+    if let Some(lean) = begun(Arm::Pruned).cloned().or_else(lean) {
         let stage = Stage { challengers: vec![(Arm::Pruned, &lean)], pairs: rules.verification_pairs };
         let mine = match stage.split(rest) {
             Ok((mine, _)) => mine,

@@ -7,7 +7,7 @@ use crate::tuning::reason::Reason;
 
 #[test]
 fn clients_that_would_take_every_connection_are_refused() {
-    for (clients, refused) in [(94, false), (95, true)] {
+    for (clients, refused) in [(93, false), (94, true)] {
         let mut model = tuning(1, "Recommend", "Never", Way::Key);
         model.tuning.spec.workload.pgbench.clients = clients;
         // Of a hundred, three are for superusers.
@@ -48,6 +48,19 @@ fn what_was_planned_for_more_memory_does_not_take_effect() {
     look(&mut model, 60, &[]);
     assert_eq!(model.condition("Stalled"), "True InstanceNotReady");
     assert_eq!(model.server.shown()["work_mem"], "8MB");
+    // While the recommendation takes effect.
+    let mut model = tuning(3, "Apply", "Never", Way::Key);
+    while model.status().session.is_none_or(|session| session.outcome.is_none()) {
+        model.look(None);
+    }
+    model.look(None);
+    model.memory_bytes /= 2;
+    run(&mut model, &[]);
+    assert_eq!(
+        (model.condition("Stalled"), model.condition("Applied")),
+        ("True InstanceNotReady".into(), "False NotApplied".into())
+    );
+    assert_eq!(model.server.shown()["work_mem"], "8MB");
     // Before a late approval.
     let mut model = tuning(3, "RequireApproval", "Never", Way::Key);
     run(&mut model, &[]);
@@ -67,12 +80,18 @@ fn a_recommendation_that_was_replaced_is_not_told_to_be_in_effect() {
     let mut model = tuning(4, "Apply", "Never", Way::Key);
     run(&mut model, &[]);
     assert_eq!((model.condition("Applied"), model.condition("Ready")), ("True Applied".into(), "True Applied".into()));
-    let theirs = Some("work_mem = '5MB'\n".to_owned());
-    (model.key, model.server.file) = (theirs.clone(), theirs.clone());
-    run(&mut model, &[]);
+    for theirs in [Some("work_mem = '5MB'\n"), Some(ORIGINAL), None] {
+        let theirs = theirs.map(str::to_owned);
+        (model.key, model.server.file) = (theirs.clone(), theirs.clone());
+        run(&mut model, &[]);
+        assert_eq!(model.condition("Applied"), "False NotApplied");
+        assert_eq!((model.condition("Ready"), model.key.clone()), ("True NotApplied".into(), theirs));
+        assert_at_rest(&mut model);
+    }
+    // While a server is away nothing else is known.
+    model.server.down = 3;
+    model.look(None);
     assert_eq!(model.condition("Applied"), "False NotApplied");
-    assert_eq!((model.condition("Ready"), model.key.clone()), ("True NotApplied".into(), theirs));
-    assert_at_rest(&mut model);
 }
 
 #[test]
