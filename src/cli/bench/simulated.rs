@@ -35,6 +35,9 @@ const NAMES: [&str; 14] = [
     "work_mem",
 ];
 
+/// Memory of the simulated server: so much that the kernel's memory model, which knows the names, never binds.
+const MEMORY: u64 = 64 << 30;
+
 /// What a session is run with.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions {
@@ -142,7 +145,7 @@ impl Server {
             space: self.space.clone(),
             settings: self.settings.clone(),
             resources: Resources {
-                memory_bytes: 1 << 30,
+                memory_bytes: MEMORY,
                 cpu_millis: 2000,
                 data_volume_bytes: None,
                 database_bytes: 0,
@@ -193,5 +196,27 @@ fn setting(name: &str, value: &str) -> Setting {
         min: Some(0.0),
         max: Some(1.0),
         ..Setting::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::rng::Random;
+
+    #[test]
+    fn the_kernel_leaves_every_point_as_it_is() {
+        let mut random = Random::new(1, 0);
+        for seed in 0..5 {
+            let (algorithm, noise) = (Algorithm::DDPG, 0.05);
+            let conditions = Conditions { seed, algorithm, trials: 40, noise, drift: 0.0, no_op: false };
+            let server = Server::new(&conditions).unwrap();
+            for _ in 0..50 {
+                let point: Vec<f64> = NAMES.iter().map(|_| random.uniform()).collect();
+                let admitted = server.plan().admit(&point);
+                assert_eq!(admitted.repairs, [""; 0]);
+                assert_eq!(admitted.point, server.space.snap(&point));
+            }
+        }
     }
 }
