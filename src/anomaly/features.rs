@@ -72,17 +72,12 @@ pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i
 pub fn scrapes(features: &Features, selector: &BTreeMap<String, String>) -> Vec<Watched> {
     let labels = matchers(selector);
     let one = |pack: &Pack| Watched {
-        name: pack_name(*pack),
+        name: format!("{pack:?}"),
         kind: FeatureKind::Gauge,
         pack: Some(*pack),
         expression: format!("max(timestamp({}))", packs::scraped(*pack).replace("SELECTOR", &labels)),
     };
     features.packs.iter().map(one).collect()
-}
-
-/// What [`scrapes`] call a pack.
-pub fn pack_name(pack: Pack) -> String {
-    format!("{pack:?}")
 }
 
 /// The features as a model knows them: their names and kinds, in their order.

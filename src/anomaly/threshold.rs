@@ -56,25 +56,25 @@ pub fn calibrate(runs: &[Vec<f64>], step_ms: i64, alarms_per_week: f64, ceiling:
     let begin = quantile(&levels, PEAKS_FROM)?;
     let largest = *levels.last()?;
     let above_largest = |share: f64| largest + share * (ceiling - largest).max(0.0);
-    let peaks: Vec<f64> = levels.iter().filter(|level| **level > begin).map(|level| level - begin).collect();
+    let peaks = levels.iter().filter(|level| **level > begin).count();
     // The highest of each stretch: of those the budget is, and the further out, the shorter they are.
     let mut highest: Vec<f64> =
         runs.iter().flat_map(|run| episodes(run, begin)).map(|highest| highest - begin).collect();
     highest.sort_by(f64::total_cmp);
     let rows_per_week = WEEK_MS / step_ms as f64;
-    // Share of rows that may be above: an alarm of the tail lasts for as many rows as peaks stand together.
-    let rows_per_alarm = peaks.len() as f64 / highest.len().max(1) as f64;
-    let share = (alarms_per_week * rows_per_alarm.max(1.0) / rows_per_week).min(1.0);
-    let (method, score) = if peaks.len() >= FEWEST_PEAKS && highest.len() >= FEWEST_STRETCHES {
+    let (method, score) = if peaks >= FEWEST_PEAKS && highest.len() >= FEWEST_STRETCHES {
         let (shape, scale) = fit_tail(&highest);
         let ratio = alarms_per_week * scores as f64 / rows_per_week / highest.len() as f64;
         let above = if shape.abs() < 1e-6 { -scale * ratio.ln() } else { scale / shape * (ratio.powf(-shape) - 1.0) };
         (Method::PeaksOverThreshold, (begin + above.max(0.0)).min(above_largest(REACHABLE)))
     } else {
+        // Share of rows that may be above: an alarm lasts for as many rows as peaks stand together.
+        let rows_per_alarm = peaks as f64 / highest.len().max(1) as f64;
+        let share = (alarms_per_week * rows_per_alarm.max(1.0) / rows_per_week).min(1.0);
         let rare = share * (scores as f64) < 1.0;
         (Method::EmpiricalQuantile, if rare { above_largest(BEYOND) } else { quantile(&levels, 1.0 - share)? })
     };
-    Some(Threshold { score, method, tail_points: peaks.len(), scores })
+    Some(Threshold { score, method, tail_points: peaks, scores })
 }
 
 /// The highest of each stretch of a run that is above a level.

@@ -150,10 +150,7 @@ impl Plan<'_> {
         };
         let mut projection = safety::project(parameters, &kernel);
         projection.parameters.retain(|name, value| self.baseline.get(name).is_some_and(|baseline| baseline != value));
-        if !projection.parameters.contains_key(safety::MAX_WAL_SIZE) {
-            // It is no knob of its own.
-            projection.parameters.remove(safety::MIN_WAL_SIZE);
-        }
+        safety::drop_followers(&mut projection.parameters);
         projection
     }
 

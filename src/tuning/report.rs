@@ -7,7 +7,7 @@ use super::crd::{
     HistoryEntry, PostgresTuningStatus, SessionOutcome, SessionRecord, TrialKind, TrialState, TuningTrial,
 };
 use super::decide::{self, Decision, Step};
-use super::facts::{BASELINE, Facts};
+use super::facts::Facts;
 use super::reason::Reason;
 use super::session::{Next, Scores};
 use super::summary::{self, Summary};
@@ -84,10 +84,7 @@ fn conditions(
         }
         None => condition("Improved", false, Reason::NotVerified, Reason::NotVerified.sentence()),
     };
-    let applied = session.is_some_and(|session| {
-        let left = session.settled.as_deref().is_some_and(|settled| settled != BASELINE);
-        left && !decide::is_replaced(facts, session)
-    });
+    let applied = session.is_some_and(|session| decide::is_in_effect(facts, session));
     let applied_reason = if applied { Reason::Applied } else { Reason::NotApplied };
     // Told of what is, not of what is wanted: whoever reads it may rely on the baseline.
     let suspended = facts.tuning.spec.suspend
@@ -143,10 +140,11 @@ fn status(facts: &Facts, session: Option<&SessionRecord>, conditions: Vec<Condit
         return PostgresTuningStatus { progress: Some(format!("0/{}", facts.tuning.spec.budget.trials)), ..base };
     }
     let Ok(plan) = facts.plan(session) else { return base };
-    let conclusion = match plan.next() {
-        Next::Conclude(conclusion) if session.outcome.is_some() => Some(conclusion),
+    // Asked for at the end only: in a verification it takes a regression over all trials.
+    let conclusion = session.outcome.and_then(|_| match plan.next() {
+        Next::Conclude(conclusion) => Some(conclusion),
         _ => None,
-    };
+    });
     let metric = facts.tuning.spec.objective.metric;
     let Summary { baseline, heuristic, incumbent, recommendation } = summary::summarise(
         metric,

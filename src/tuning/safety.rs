@@ -75,6 +75,13 @@ pub fn touched(space: &Space, settings: &Settings) -> Vec<String> {
     names
 }
 
+/// Takes out what follows from a knob that is not there.
+pub fn drop_followers(parameters: &mut Parameters) {
+    if !parameters.contains_key(MAX_WAL_SIZE) {
+        parameters.remove(MIN_WAL_SIZE);
+    }
+}
+
 /// The rules that a configuration, on top of the live settings, breaks: one sentence each.
 pub fn violations(parameters: &Parameters, kernel: &Kernel) -> Vec<String> {
     let draft = Draft { kernel, parameters: parameters.clone(), repairs: Vec::new() };

@@ -9,9 +9,9 @@ use kube::Client;
 use tokio::time::timeout;
 
 use crate::anomaly::answer::{self, Duplicate, Rows};
-use crate::anomaly::crd::{PrometheusSource, Receiver, SecretReference};
+use crate::anomaly::crd::{Pack, PrometheusSource, Receiver, SecretReference};
 use crate::anomaly::facts::Trouble;
-use crate::anomaly::features::{LABEL, Watched, pack_name, together};
+use crate::anomaly::features::{LABEL, Watched, together};
 use crate::anomaly::gap;
 use crate::anomaly::reason::Reason;
 use crate::world::http::{Access, Credentials};
@@ -140,10 +140,9 @@ pub async fn rows(
     rows.awaited = here.map(|pack| gap::awaited(pack, step * 1000)).max().unwrap_or(0);
     // Packs may be scraped by different servers, of which one was away.
     let of_all = gap::unscraped(&all, step * 1000);
-    let of_pack: BTreeMap<&String, _> =
-        by_pack.iter().map(|(pack, seen)| (pack, gap::unscraped(seen, step * 1000))).collect();
-    let pack = |column: usize| watched[column].pack.map(pack_name);
-    Ok(rows.without(|column| pack(column).and_then(|pack| of_pack.get(&pack)).unwrap_or(&of_all)))
+    let of_pack: BTreeMap<Pack, _> =
+        by_pack.iter().map(|(pack, seen)| (*pack, gap::unscraped(seen, step * 1000))).collect();
+    Ok(rows.without(|column| watched[column].pack.and_then(|pack| of_pack.get(&pack)).unwrap_or(&of_all)))
 }
 
 /// Usual time between two scrapes before a row, in milliseconds; none where it can't be told.
@@ -157,7 +156,7 @@ pub async fn scraped(prometheus: &Prometheus, scrapes: &[Watched], at: i64, step
 }
 
 /// The newest sample of all packs.
-fn newest(by_pack: &BTreeMap<String, Vec<(i64, i64)>>) -> Vec<(i64, i64)> {
+fn newest(by_pack: &BTreeMap<Pack, Vec<(i64, i64)>>) -> Vec<(i64, i64)> {
     let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
     for (row, sample) in by_pack.values().flatten() {
         newest.entry(*row).and_modify(|newest| *newest = *sample.max(newest)).or_insert(*sample);
@@ -171,7 +170,7 @@ async fn sampled(
     scrapes: &[Watched],
     range: (i64, i64),
     step: i64,
-) -> Result<BTreeMap<String, Vec<(i64, i64)>>, Trouble> {
+) -> Result<BTreeMap<Pack, Vec<(i64, i64)>>, Trouble> {
     if scrapes.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -182,8 +181,12 @@ async fn sampled(
         Err(error) => return Err(trouble(&error)),
     };
     let in_ms = |(row, seconds): &(i64, f64)| (*row, (seconds * 1000.0).round() as i64);
-    let pack = |series: &Series| Some((series.labels.get(LABEL)?.clone(), series.samples.iter().map(in_ms).collect()));
-    Ok(series.iter().filter_map(pack).collect())
+    let of_pack = |series: &Series| {
+        let name = series.labels.get(LABEL)?;
+        let pack = scrapes.iter().find(|scrape| scrape.name == *name)?.pack?;
+        Some((pack, series.samples.iter().map(in_ms).collect()))
+    };
+    Ok(series.iter().filter_map(of_pack).collect())
 }
 
 async fn answered(prometheus: &Prometheus, watched: &[Watched], range: (i64, i64), step: i64) -> Result<Rows, Trouble> {

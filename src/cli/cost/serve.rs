@@ -18,9 +18,9 @@ use crate::postgres::uri::Uri;
 use crate::serve::cost::{Groups, Limits, Serving, grpc, rest};
 use crate::world::store::Store;
 
-/// Requests that are under way when the process is to end have so long.
 /// Streams of a gRPC connection beside its requests: health, reflection.
 const OTHER_STREAMS: usize = 16;
+/// Requests that are under way when the process is to end have so long.
 const FINISH_WITHIN: Duration = Duration::from_secs(20);
 
 /// Answers over REST and gRPC.

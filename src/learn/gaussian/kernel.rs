@@ -1,5 +1,8 @@
 //! The kernel: a sum of one-dimensional kernels, one per axis, and of their products in pairs (Duvenaud and others 2011).
 
+/// Lengths of the one-dimensional kernels, in units of an axis.
+pub const LENGTHS: [f64; 3] = [0.6, 1.2, 2.4];
+
 /// The one-dimensional kernels between two points, one for each axis.
 pub fn terms(length: f64, a: &[f64], b: &[f64]) -> Vec<f64> {
     let exponent = -0.5 / length.powi(2);
@@ -8,7 +11,8 @@ pub fn terms(length: f64, a: &[f64], b: &[f64]) -> Vec<f64> {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
-    pub length: f64,
+    /// Which of the [`LENGTHS`].
+    pub length: usize,
     /// Share of the variance that is a sum over the pairs of axes; the rest is a sum over the axes.
     pub pairs: f64,
     /// Standard deviation of the function.

@@ -9,8 +9,7 @@ mod kernel;
 mod plausible;
 
 use cholesky::{Cholesky, dot};
-use kernel::{Kernel, terms};
-use plausible::LENGTHS;
+use kernel::{Kernel, LENGTHS, terms};
 
 /// Measurements that a fit takes: the latest. It bounds the time of a fit, which grows with the third power.
 const ROWS: usize = 150;
@@ -62,16 +61,15 @@ impl GaussianProcess {
 
     /// What the function is expected to be at a point.
     pub fn predict(&self, point: &[f64]) -> Prediction {
-        let of_length = |length: &f64| {
-            let used = self.members.iter().any(|member| member.kernel.length == *length);
+        let of_length = |length: usize| {
+            let used = self.members.iter().any(|member| member.kernel.length == length);
             let rows = used.then_some(&self.rows).into_iter().flatten();
-            rows.map(|row| terms(*length, &row.point, point)).collect::<Vec<_>>()
+            rows.map(|row| terms(LENGTHS[length], &row.point, point)).collect::<Vec<_>>()
         };
-        let terms: Vec<Vec<Vec<f64>>> = LENGTHS.iter().map(of_length).collect();
+        let terms: Vec<Vec<Vec<f64>>> = (0..LENGTHS.len()).map(of_length).collect();
         let (mut mean, mut square) = (0.0, 0.0);
         for member in &self.members {
-            let Some(at) = LENGTHS.iter().position(|length| *length == member.kernel.length) else { continue };
-            let expected = member.predict(&terms[at]);
+            let expected = member.predict(&terms[member.kernel.length]);
             mean += expected.mean;
             square += expected.mean.powi(2) + expected.deviation.powi(2);
         }
@@ -110,7 +108,7 @@ impl<'a> Given<'a> {
     /// The process of one kernel, and its log marginal likelihood up to a constant. `None` when the covariance is not
     /// positive definite.
     fn condition(&self, kernel: Kernel) -> Option<(f64, Member)> {
-        let terms = &self.terms[LENGTHS.iter().position(|length| *length == kernel.length)?];
+        let terms = &self.terms[kernel.length];
         let first = self.rows.first()?.at;
         // A random walk of the machine's speed: what two measurements share of it is the walk up to the earlier one.
         let walked = |a: &Row, b: &Row| kernel.drift.powi(2) * (a.at.min(b.at) - first);

@@ -1,13 +1,12 @@
 //! Which kernels the measurements leave plausible: from the likeliest one on, a random walk that visits each as often
 //! as its posterior probability says (Metropolis and others 1953).
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, LENGTHS};
 use super::{Given, Member};
 use crate::learn::rng::Random;
 
-/// Scales that the likeliest kernel is chosen from. Lengths are in units of an axis, deviations in units of the targets;
-/// of the drift, from one measurement to the next.
-pub(super) const LENGTHS: [f64; 3] = [0.6, 1.2, 2.4];
+/// Scales that the likeliest kernel is chosen from, beside the lengths. Deviations are in units of the targets; of the drift,
+/// from one measurement to the next.
 const PAIR_SHARES: [f64; 3] = [0.1, 0.3, 0.6];
 const SIGNALS: [f64; 5] = [0.2, 0.4, 0.8, 1.6, 3.2];
 const NOISES: [f64; 4] = [0.03, 0.06, 0.1, 0.2];
@@ -72,7 +71,7 @@ fn stepped(kernel: &Kernel, random: &mut Random) -> Kernel {
     match random.below(next.relevance.len() + 4) {
         0 => next.noise *= (NOISE_STEP * random.normal()).exp(),
         1 => next.signal *= (SIGNAL_STEP * random.normal()).exp(),
-        2 => next.length = LENGTHS[random.below(LENGTHS.len())],
+        2 => next.length = random.below(LENGTHS.len()),
         3 => {
             let pairs = (next.pairs + PAIRS_STEP * random.normal()).abs();
             next.pairs = if pairs > 1.0 { (2.0 - pairs).max(0.0) } else { pairs };
@@ -86,7 +85,7 @@ fn stepped(kernel: &Kernel, random: &mut Random) -> Kernel {
 fn likeliest(given: &Given<'_>) -> Option<(f64, Member)> {
     let axes = given.axes;
     let mut best = given.condition(Kernel {
-        length: 0.6,
+        length: 0,
         pairs: 0.3,
         signal: 0.4,
         noise: 0.06,
@@ -107,7 +106,7 @@ fn likeliest(given: &Given<'_>) -> Option<(f64, Member)> {
         };
         NOISES.iter().for_each(|noise| consider(&mut best, 0.0, &|kernel| kernel.noise = *noise));
         // Together: a function that is twice as wide and moves twice as much looks much the same.
-        for (length, signal) in LENGTHS.iter().flat_map(|length| SIGNALS.map(|signal| (*length, signal))) {
+        for (length, signal) in (0..LENGTHS.len()).flat_map(|length| SIGNALS.map(|signal| (length, signal))) {
             consider(&mut best, 0.0, &|kernel| (kernel.length, kernel.signal) = (length, signal));
         }
         DRIFTS.iter().for_each(|drift| consider(&mut best, DRIFT_EVIDENCE, &|kernel| kernel.drift = *drift));

@@ -17,9 +17,9 @@ const REPLACED: &str = "the recommendation was applied, and somebody has replace
 pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOutcome) -> Decision {
     let wanted = wanted(facts, outcome);
     if session.settled.as_deref() == Some(&wanted) {
-        return match is_replaced(facts, session) {
-            true => Decision::wait(Reason::NotApplied, REPLACED, IDLE),
-            false => ended(facts, outcome, &wanted),
+        return match wanted == BASELINE || is_in_effect(facts, session) {
+            true => ended(facts, outcome, &wanted),
+            false => Decision::wait(Reason::NotApplied, REPLACED, IDLE),
         };
     }
     if session.settled.is_some() && facts.is_elsewhere(session) {
@@ -33,9 +33,10 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         if session.settled.is_some() {
             return stalled;
         }
-        return restoring::restore(facts, &Target::original(session)).unwrap_or_else(|| {
-            let session = SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() };
-            Decision { session: Some(session), next: SOON, ..stalled }
+        return restoring::restore(facts, &Target::original(session)).unwrap_or_else(|| Decision {
+            session: Some(restoring::at_baseline(session)),
+            next: SOON,
+            ..stalled
         });
     }
     if session.settled.is_some() {
@@ -58,15 +59,17 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     }
 }
 
-/// Somebody has put something else in the place of what an ended session applied.
-pub fn is_replaced(facts: &Facts, session: &SessionRecord) -> bool {
-    let applied = session.settled.as_deref().is_some_and(|settled| settled != BASELINE);
-    if !applied || facts.is_elsewhere(session) {
+/// The recommendation that an ended session applied is still in effect, as far as can be known.
+pub fn is_in_effect(facts: &Facts, session: &SessionRecord) -> bool {
+    if !restoring::is_applied(session) {
         return false;
+    }
+    if facts.is_elsewhere(session) {
+        return true;
     }
     // What can't be read, or is another tuning's trial of the moment, is as it was.
     let readable = facts.running_rival().is_none().then(|| facts.lacks_the_recommendation()).flatten();
-    readable.unwrap_or_else(|| {
+    !readable.unwrap_or_else(|| {
         let before = facts.tuning.status.iter().flat_map(|status| &status.conditions);
         before.into_iter().any(|condition| condition.type_ == "Applied" && condition.status == "False")
     })

@@ -12,13 +12,13 @@ use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
 use super::crd::{SessionRecord, TrialState, TuningTrial, TuningTrialStatus};
-use super::facts::{BASELINE, Facts};
+use super::facts::Facts;
 use super::measurement::Parameters;
 use super::reason::Reason;
 use crate::instance;
 use effect::{Effect, Target};
 
-pub use ending::is_replaced;
+pub use ending::is_in_effect;
 pub use preflight::is_of;
 pub use restoring::is_restored;
 use restoring::{delete, is_text_due, restore, suspend, way_back};
@@ -193,8 +193,7 @@ fn leave(facts: &Facts, why: &str, session: &SessionRecord) -> Decision {
 }
 
 fn left(why: &str, session: &SessionRecord) -> Decision {
-    let session = SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() };
-    Decision { session: Some(session), ..Decision::stalled(Reason::Interrupted, why) }
+    Decision { session: Some(restoring::at_baseline(session)), ..Decision::stalled(Reason::Interrupted, why) }
 }
 
 /// Where the session changed something there is nothing left that could be restored: the ConfigMap is gone, or has its text

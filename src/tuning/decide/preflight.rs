@@ -3,13 +3,13 @@
 use sha2::{Digest, Sha256};
 
 use super::super::crd::{ObjectiveMetric, OriginalConfiguration, PostgresTuning, RestartPolicy, SessionRecord};
-use super::super::facts::{BASELINE, ConfigurationWay, Facts};
+use super::super::facts::{ConfigurationWay, Facts};
 use super::super::measurement::Parameters;
 use super::super::reason::Reason;
 use super::super::space::Space;
 use super::super::{RESTART_ANNOTATION, safety};
 use super::effect::Target;
-use super::{Decision, SOON, Step};
+use super::{Decision, SOON, Step, restoring};
 use crate::hex::hex;
 
 /// The session searches what the tuning asks for.
@@ -65,7 +65,7 @@ pub(super) fn begin(facts: &Facts) -> Decision {
     if settings.is_empty() {
         return Decision::wait(Reason::InstanceNotReady, "the server's settings can't be read yet", SOON);
     }
-    if let Some(message) = crowds(facts) {
+    if let Some(message) = crowds(facts, resources.max_connections) {
         return Decision::stalled(Reason::InvalidSpecification, message);
     }
     let space = match Space::build(
@@ -139,17 +139,15 @@ pub(super) fn begin(facts: &Facts) -> Decision {
 const OWN_CONNECTIONS: i64 = 3;
 
 /// Why the benchmark's clients would take every connection from the users.
-fn crowds(facts: &Facts) -> Option<String> {
+fn crowds(facts: &Facts, most: i64) -> Option<String> {
     let number = |name: &str| facts.settings().get(name).and_then(|setting| setting.value.parse::<i64>().ok());
-    let most = number("max_connections")?;
     let reserved: i64 = ["superuser_reserved_connections", "reserved_connections"].into_iter().filter_map(number).sum();
     let clients = i64::from(facts.tuning.spec.workload.pgbench.clients);
     let left = most - reserved - OWN_CONNECTIONS;
     (clients >= left).then(|| {
         format!(
             "workload.pgbench.clients is {clients}, and of the server's {most} connections {reserved} are reserved and \
-             {OWN_CONNECTIONS} are ours: ask for fewer than {}, so that the database's users keep theirs",
-            left
+             {OWN_CONNECTIONS} are ours: ask for fewer than {left}, so that the database's users keep theirs"
         )
     })
 }
@@ -157,18 +155,15 @@ fn crowds(facts: &Facts) -> Option<String> {
 /// What was there before the session whose recommendation is in effect, as this one begins.
 fn original(facts: &Facts) -> Option<OriginalConfiguration> {
     let before = facts.session()?;
-    let applied = before.settled.as_deref().is_some_and(|settled| settled != BASELINE);
     // What replaced the recommendation is not ours to undo, and what was applied elsewhere not to be undone here.
     let stays = facts.was_changed_by_others() || facts.is_elsewhere(before);
-    ((applied || before.original.is_some()) && !stays).then(|| before.first())
+    ((restoring::is_applied(before) || before.original.is_some()) && !stays).then(|| before.first())
 }
 
 /// A search that was changed begins another session: first the baseline comes back, then the facts are frozen anew.
 pub(super) fn begin_anew(facts: &Facts, session: &SessionRecord) -> Decision {
     let running = session.settled.is_none().then_some(session);
-    running
-        .and_then(|session| super::restoring::restore(facts, &Target::original(session)))
-        .unwrap_or_else(|| begin(facts))
+    running.and_then(|session| restoring::restore(facts, &Target::original(session))).unwrap_or_else(|| begin(facts))
 }
 
 /// What `ALTER SYSTEM` or the command line sets would win over our file: say so before the first trial.

@@ -31,7 +31,7 @@ pub(super) fn suspend(facts: &Facts) -> Decision {
     }
     // A session that ended is applied anew once it is no longer suspended, where the mode wants it so.
     let ended = session.outcome.filter(|_| session.settled.is_none());
-    let session = ended.map(|_| SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() });
+    let session = ended.map(|_| at_baseline(session));
     Decision { session, ..suspended(Reason::Suspended.sentence()) }
 }
 
@@ -40,7 +40,7 @@ const APPLIED_ELSEWHERE: &str = "the PostgresInstance points elsewhere since the
                                  effect where that was";
 
 /// The session's recommendation was left in effect.
-fn is_applied(session: &SessionRecord) -> bool {
+pub(super) fn is_applied(session: &SessionRecord) -> bool {
     session.settled.as_deref().is_some_and(|settled| settled != BASELINE)
 }
 
@@ -99,6 +99,11 @@ pub(super) fn restore(facts: &Facts, target: &Target) -> Option<Decision> {
         Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
         Effect::Blocked { reason, message } => Some(Decision::stalled(reason, message)),
     }
+}
+
+/// A session that has settled on what was there before.
+pub(super) fn at_baseline(session: &SessionRecord) -> SessionRecord {
+    SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() }
 }
 
 /// Recorded before the first step away from what a session settled on: whatever comes between, a deletion or a

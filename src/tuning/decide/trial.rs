@@ -11,7 +11,7 @@ use super::super::reason::Reason;
 use super::super::session::{Next, Outcome};
 use super::super::summary;
 use super::effect::{self, Effect, Target};
-use super::{Decision, SOON, Step, WATCH};
+use super::{Decision, SOON, Step, WATCH, restoring};
 use crate::decimal::Decimal;
 use crate::kubernetes::job::{JobPhase, PodTroubleKind};
 
@@ -246,14 +246,15 @@ fn too_slow(facts: &Facts, measurement: &Measurement) -> Option<String> {
 
 /// After a failure the baseline comes back before anything else is tried.
 fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
+    let to_baseline = || restoring::restore(facts, &Target::of(session, &Parameters::new()));
     if facts.last_trial_failed()
-        && let Some(decision) = to_baseline(facts, session)
+        && let Some(decision) = to_baseline()
     {
         return decision;
     }
     if let Some(message) = facts.shrunk(session) {
         let stalled = || Decision::stalled(Reason::InstanceNotReady, message);
-        return to_baseline(facts, session).unwrap_or_else(stalled);
+        return to_baseline().unwrap_or_else(stalled);
     }
     let plan = match facts.plan(session) {
         Ok(plan) => plan,
@@ -278,9 +279,7 @@ fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
                 create(facts, spec, proposal.checkpoint.clone())
             }
             // However long it takes, what the last trial tried is not what the server waits with.
-            Some(Err(trouble)) => {
-                to_baseline(facts, session).unwrap_or_else(|| Decision::stalled(trouble.reason, &trouble.message))
-            }
+            Some(Err(trouble)) => to_baseline().unwrap_or_else(|| Decision::stalled(trouble.reason, &trouble.message)),
             None => Decision::wait(progress_reason(facts), "the optimizer is asked", SOON),
         },
         Next::Conclude(conclusion) => {
@@ -292,16 +291,6 @@ fn begin_next(facts: &Facts, session: &SessionRecord) -> Decision {
             };
             Decision { session: Some(session), ..Decision::wait(Reason::Restoring, message, SOON) }
         }
-    }
-}
-
-/// The next step back to the baseline; `None` once it is in effect.
-fn to_baseline(facts: &Facts, session: &SessionRecord) -> Option<Decision> {
-    match effect::bring(facts, &Target::of(session, &Parameters::new())) {
-        Effect::Complete => None,
-        Effect::Steps { steps, message } => Some(Decision::act(Reason::Restoring, message, steps)),
-        Effect::Waiting { message, .. } => Some(Decision::wait(Reason::Restoring, message, SOON)),
-        Effect::Blocked { reason, message } => Some(Decision::stalled(reason, message)),
     }
 }
 

@@ -7,7 +7,10 @@ pub use server::{ConfigurationWay, is_same_place};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
-use super::crd::{PostgresTuning, Recommendation, SessionRecord, SessionResources, TrialKind, TrialState, TuningTrial};
+use super::crd::{
+    PostgresTuning, Recommendation, SessionRecord, SessionResources, TrialKind, TrialState, TuningTrial,
+    TuningTrialStatus,
+};
 use super::knobs::Resources;
 use super::measurement::Measurement;
 use super::optimizer::Proposal;
@@ -185,25 +188,24 @@ impl Facts {
 
     /// Why the last failed trial failed.
     pub fn last_failure(&self) -> Option<String> {
-        let trials = self.session_trials();
-        let failed =
-            trials.iter().rev().find(|t| matches!(self.state_of(t), TrialState::Failed | TrialState::Aborted))?;
-        failed.status.as_ref()?.message.clone()
+        self.last_failure_of(|_| true)
     }
 
-    /// What the last run of the verification that failed was ended for.
+    /// What the last run that was to verify a configuration, and failed, was ended for.
     pub fn failed_verification(&self) -> Option<String> {
-        let trials = self.session_trials();
-        let verified = trials
-            .iter()
-            .rev()
-            .filter(|trial| trial.spec.kind == TrialKind::Verify && !trial.spec.parameters.is_empty());
-        let failed = |trial: &&&TuningTrial| {
-            let reason = trial.status.as_ref().and_then(|status| status.reason.as_deref());
-            matches!(self.state_of(trial), TrialState::Failed | TrialState::Aborted)
-                && reason != Some(Reason::Interrupted.word())
+        let verifies = |trial: &TuningTrial| {
+            let of_challenger = trial.spec.kind == TrialKind::Verify && !trial.spec.parameters.is_empty();
+            of_challenger && !trial.status.as_ref().is_some_and(was_interrupted)
         };
-        verified.clone().find(failed)?.status.as_ref()?.message.clone()
+        self.last_failure_of(verifies)
+    }
+
+    fn last_failure_of(&self, those: impl Fn(&TuningTrial) -> bool) -> Option<String> {
+        let trials = self.session_trials();
+        let failed = |trial: &&&TuningTrial| {
+            matches!(self.state_of(trial), TrialState::Failed | TrialState::Aborted) && those(trial)
+        };
+        trials.iter().rev().find(failed)?.status.as_ref()?.message.clone()
     }
 
     /// The number of the next trial.
@@ -222,9 +224,7 @@ impl Facts {
             let status = trial.status.as_ref()?;
             let outcome = match (status.state, &status.measurement) {
                 (TrialState::Observed, Some(measurement)) => Outcome::Measured(Box::new(measurement.clone())),
-                (TrialState::Aborted, _) if status.reason.as_deref() == Some(Reason::Interrupted.word()) => {
-                    Outcome::Interrupted
-                }
+                (TrialState::Aborted, _) if was_interrupted(status) => Outcome::Interrupted,
                 (TrialState::Observed | TrialState::Failed | TrialState::Aborted, _) => Outcome::Failed,
                 _ => return None,
             };
@@ -310,4 +310,9 @@ impl Facts {
         let baseline = records.iter().rev().filter(|r| r.is_baseline()).find_map(Record::measurement)?;
         Some(baseline.latency_p99_ms.0 * f64::from(self.tuning.spec.safety.max_latency_percent) / 100.0)
     }
+}
+
+/// A trial was ended from outside, and tells nothing.
+fn was_interrupted(status: &TuningTrialStatus) -> bool {
+    status.reason.as_deref() == Some(Reason::Interrupted.word())
 }

@@ -1,6 +1,6 @@
 //! Rules beside the memory model: worker processes, disk, recovery, planner costs.
 
-use super::{Draft, MIN_WAL_SIZE};
+use super::{Draft, MAX_WAL_SIZE, MIN_WAL_SIZE};
 use crate::postgres::setting::Context;
 use crate::tuning::knobs::{MIB, WAL_SHARE_OF_VOLUME};
 
@@ -66,7 +66,7 @@ fn wal_limits(draft: &Draft) -> [(f64, String); 2] {
 
 /// Disk and recovery: bounds `max_wal_size`, from which `min_wal_size` is derived.
 pub(super) fn repair_wal(draft: &mut Draft) {
-    let name = "max_wal_size";
+    let name = MAX_WAL_SIZE;
     if !draft.sets(name) {
         return repair_interval(draft);
     }
@@ -94,7 +94,7 @@ pub(super) fn repair_wal(draft: &mut Draft) {
 /// stays as long as it was where it is too long already.
 fn repair_interval(draft: &mut Draft) {
     let seconds = f64::from(draft.kernel.safety.max_recovery_seconds);
-    let bounded = draft.absolute("max_wal_size").is_some_and(|size| size <= seconds * REPLAY_RATE);
+    let bounded = draft.absolute(MAX_WAL_SIZE).is_some_and(|size| size <= seconds * REPLAY_RATE);
     let name = "checkpoint_timeout";
     let (Some(interval), Some(live)) = (draft.number(name), draft.live(name)) else { return };
     if bounded || !draft.sets(name) {
@@ -135,7 +135,7 @@ pub(super) fn violations(draft: &Draft) -> Vec<String> {
             broken.push(format!("{lower} exceeds {upper}."));
         }
     }
-    if let Some(size) = draft.absolute("max_wal_size") {
+    if let Some(size) = draft.absolute(MAX_WAL_SIZE) {
         let over = wal_limits(draft).into_iter().filter(|(limit, _)| size > *limit);
         broken.extend(over.map(|(_, why)| format!("max_wal_size is too large: {why}.")));
         if draft.absolute(MIN_WAL_SIZE).is_some_and(|min| min > 0.8 * size && min > 2.0 * wal_segment(draft)) {

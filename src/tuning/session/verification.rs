@@ -6,7 +6,7 @@ use crate::tuning::crd::{Arm, SessionOutcome, TrialKind};
 use crate::tuning::evidence::{self, Interval};
 use crate::tuning::measurement::{Measurement, Parameters};
 use crate::tuning::objective;
-use crate::tuning::safety::{MAX_WAL_SIZE, MIN_WAL_SIZE};
+use crate::tuning::safety;
 use crate::tuning::space::Space;
 
 /// A leaner configuration may cost this much of the verified gain, as a log ratio, and is still preferred.
@@ -179,10 +179,7 @@ fn without_inert_knobs(
     for name in evidence::inert_knobs(&scores.configurations(), space, changed, &space.baseline()) {
         let mut without = lean.clone();
         without.remove(&name);
-        if name == MAX_WAL_SIZE {
-            // It follows the other, and is no knob of its own.
-            without.remove(MIN_WAL_SIZE);
-        }
+        safety::drop_followers(&mut without);
         if is_safe(&without) {
             lean = without;
         }

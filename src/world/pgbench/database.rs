@@ -154,12 +154,10 @@ async fn mark(client: &Client, text: &str) -> Result<(), PrepareError> {
 async fn make_tables(program: &Program, uri: &Uri, ca: Option<&[u8]>, scale: u32) -> Result<(), PgbenchError> {
     let scratch = scratch_directory()?;
     // As of our own connections: what limits the users' statements is no limit for filling large tables.
-    let mut options =
-        uri.environment().into_iter().find(|(name, _)| *name == "PGOPTIONS").map_or_else(String::new, |o| o.1);
-    options += " -c statement_timeout=0";
+    let options = format!("{} -c statement_timeout=0", uri.options.as_deref().unwrap_or_default());
+    let uri = Uri { options: Some(options), ..uri.clone() };
     let output = program
-        .command(uri, ca, &scratch)?
-        .env("PGOPTIONS", options)
+        .command(&uri, ca, &scratch)?
         .args(["--initialize", "--quiet"])
         .arg(format!("--scale={scale}"))
         .stdout(Stdio::null())
