@@ -114,7 +114,7 @@ Look further:
   kubectl -n $namespace describe trial                   # what each trial measured
   kubectl -n $namespace describe pgad $detector             # what was learnt, seen and found
   kubectl -n $namespace get events --sort-by .lastTimestamp
-  setup/demo.sh fault exclusive-lock                         # or disk-load, cpu-load, shared-buffers
+  setup/demo.sh fault exclusive-lock                         # or cpu-load, shared-buffers
 Run it again:     make demo
 Tear it down:     make demo-down
 TEXT

@@ -220,6 +220,10 @@ async fn settings_and_their_files_are_read_and_a_reload_applies_a_file() {
     assert!(facts.major() >= 13 && !facts.in_recovery && facts.database_bytes > 0);
     assert_eq!(facts.address.as_deref(), Some("127.0.0.1"));
     assert!(facts.configuration_loaded_at_ms >= facts.started_at_ms && facts.started_at_ms > 1_600_000_000_000);
+    assert_eq!((facts.timeline, facts.backups.as_slice()), (Some(1), [].as_slice()));
+    let dump = server.superuser().await;
+    dump.batch_execute("SET application_name = 'pg_dump'").await.unwrap();
+    assert_eq!(server_facts(&client).await.unwrap().backups, ["pg_dump"]);
 }
 
 /// It lacks what the other questions are about, roles say.

@@ -232,29 +232,41 @@ async fn rows_of_a_time_in_which_nobody_scraped_are_missing() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // A sample every 15 seconds, but for two minutes in which Prometheus was down: nothing marks the series as stale.
     let now = Timestamp::now().as_second() / 15 * 15;
+    // What another Prometheus scraped of the node, later in each interval, has no gap then, and one of its own.
     let (last, next) = (now - 900, now - 780);
-    let times = || (now - 2400..=now).step_by(15).filter(move |time| *time <= last || *time >= next);
+    let (node_last, node_next) = (now - 1500, now - 1410);
+    let times = |last: i64, next: i64| {
+        (now - 2400..=now).step_by(15).filter(move |time| *time <= last || *time >= next).collect::<Vec<_>>()
+    };
     let mut metrics = String::new();
-    for name in ["pg_stat_database_numbackends", "pg_stat_database_xact_commit"] {
-        for time in times() {
-            metrics += &format!("{name}{{instance=\"shop\"}} {} {time}\n", time - now + 10_000);
+    let (server, node) = ((times(last, next), 0), (times(node_last, node_next), 7));
+    for (name, (times, late)) in
+        [("pg_stat_database_numbackends", &server), ("pg_stat_database_xact_commit", &server), ("node_load1", &node)]
+    {
+        for time in times {
+            metrics += &format!("{name}{{instance=\"shop\"}} {} {}\n", time - now + 10_000, time + late);
         }
     }
     let stack = Stack::with_history(&(metrics + "# EOF\n")).await;
-    let (features, labels) = (extra("beside", "vector(1)"), [("instance".to_owned(), "shop".to_owned())].into());
+    let labels = [("instance".to_owned(), "shop".to_owned())].into();
+    let mut features = extra("beside", "vector(1)");
+    features.packs.push(Pack::NodeExporter);
     let (watched, scrapes) = (watched(&features, &labels, 15).unwrap(), scrapes(&features, &labels));
-    let commits = watched.iter().position(|feature| feature.name == "xact_commit").unwrap();
     let prometheus = stack.open();
-    let missing = async |scrapes: &[Watched], from: i64| -> Vec<i64> {
+    let missing = async |name: &str, scrapes: &[Watched], from: i64| -> Vec<i64> {
+        let column = watched.iter().position(|feature| feature.name == name).unwrap();
         let rows = fetch::rows(&prometheus, &watched, scrapes, (from * 1000, (now - 600) * 1000), 15).await.unwrap();
-        let missing = |(row, time): (usize, &i64)| rows.columns[commits][row].is_nan().then_some(time / 1000);
+        let missing = |(row, time): (usize, &i64)| rows.columns[column][row].is_nan().then_some(time / 1000);
         rows.times.iter().enumerate().filter_map(missing).collect()
     };
-    let gap: Vec<i64> = (last + 15..=next).step_by(15).collect();
-    assert_eq!(missing(&scrapes, now - 1800).await, gap);
-    assert_eq!(missing(&[], now - 1800).await, [0i64; 0], "Prometheus repeats the last sample");
+    let gap = |last: i64, next: i64| (last + 15..=next).step_by(15).collect::<Vec<i64>>();
+    assert_eq!(missing("xact_commit", &scrapes, now - 1800).await, gap(last, next));
+    assert_eq!(missing("xact_commit", &[], now - 1800).await, [0i64; 0], "Prometheus repeats the last sample");
     // A look that begins with the first sample after it knows what came before.
-    assert_eq!(missing(&scrapes, next).await, [next]);
+    assert_eq!(missing("xact_commit", &scrapes, next).await, [next]);
+    assert_eq!(missing("node_load1", &scrapes, now - 1800).await, gap(node_last + 15, node_next + 15));
+    // An expression of the user's misses only what nobody scraped at all.
+    assert_eq!(missing("beside", &scrapes, now - 1800).await, [0i64; 0]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 
-use super::crd::{AnomalyDetector, AnomalyDetectorStatus, DeliveryState, State};
+use super::crd::{AnomalyDetector, AnomalyDetectorStatus, DeliveryState, Mode, State};
 use super::decide::{Decision, Notice, Step, retry_after};
 use super::facts::{Facts, Receiver, Trouble};
 use super::fetch;
@@ -49,9 +49,10 @@ impl Surroundings {
         if facts.unseen.is_some() || facts.detector.metadata.deletion_timestamp.is_some() {
             return;
         }
+        let spec = &facts.detector.spec;
         let state = status.state.unwrap_or(State::Learning);
         let anomalous_ms = status.since.as_ref().map_or(0, |since| (facts.now_ms() - since.0.as_millisecond()).max(0));
-        let scoring = facts.scored().filter(|scoring| scoring.skipped.is_none());
+        let scoring = facts.judging();
         let contributions = scoring.map(|scoring| scoring.contributions.as_slice()).unwrap_or_default();
         self.metrics.anomaly.set(&AnomalySample {
             namespace: facts.detector.namespace().unwrap_or_default(),
@@ -63,6 +64,7 @@ impl Surroundings {
             contributions: contributions.iter().map(|one| (one.metric.clone(), one.share)).collect(),
             model_trained_at: status.model.as_ref().map(|model| model.trained_at.0.as_second() as f64),
             anomalous_seconds: anomalous_ms as f64 / 1000.0,
+            alerts_by_rule: spec.mode == Mode::Alert && spec.notify.alertmanager.is_none(),
         });
     }
 }
@@ -112,7 +114,8 @@ async fn notify(surroundings: &Surroundings, detector: &AnomalyDetector, notice:
         Receiver::Alertmanager => (declared.alertmanager.as_ref(), "/api/v2/alerts"),
         Receiver::Webhook => (declared.webhook.as_ref(), ""),
     };
-    let Some(receiver) = receiver else { return Ok(()) };
+    let gone = || Trouble::new(Reason::NotDelivered, format!("spec.notify names no {}", notice.receiver.word()));
+    let receiver = receiver.ok_or_else(gone)?;
     let namespace = detector.namespace().unwrap_or_default();
     let access = fetch::receiver(&surroundings.client, &namespace, receiver).await?;
     let told = post_json(&access, path, &notice.body, TOLD_WITHIN).await;

@@ -1,5 +1,5 @@
-//! From scores to alarms: k of n above the threshold raise one, hysteresis ends it, and an alarm that lasts for two
-//! days is taken for a new normal.
+//! From scores to alarms: k of n above the threshold raise one, hysteresis ends it, and of an alarm that lasts for two
+//! days it is asked whether it is the new normal.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ pub const CLEAR_BELOW: f64 = 0.8;
 /// before them is no longer recent.
 const GAP_ROWS: usize = 5;
 /// An alarm that lasts this long is a baseline that shifted.
-const SHIFTED_AFTER_MS: i64 = 48 * 3_600_000;
+pub const SHIFTED_AFTER_MS: i64 = 48 * 3_600_000;
 
 /// When an alarm is raised and when it ends. Times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub enum State {
         /// Unix milliseconds.
         since: i64,
     },
-    /// It has lasted for so long that the baseline must have moved: train anew.
+    /// It has lasted for so long that the baseline may have moved: whoever knows may say so.
     BaselineShifted {
         /// Unix milliseconds.
         since: i64,

@@ -1,4 +1,4 @@
-//! What changed beside the metrics: settings, the pod, a rollout, trials. That it coincides is evidence.
+//! What changed beside the metrics: settings, the server, the pod, a rollout, a backup, trials. That it coincides is evidence.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -12,6 +12,7 @@ const NAMED: usize = 5;
 /// What changed between two looks at an instance, at the time of the second.
 pub fn between(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Vec<ChangeEvent> {
     let mut found = settings(before, after, now);
+    found.extend(server(before, after, now));
     found.extend(pod(before, after, now));
     let workload = |facts: &InstanceFacts| Some(facts.workload.as_ref()?.as_ref().ok()?.facts.clone());
     if let (Some(before), Some(after)) = (workload(before), workload(after)) {
@@ -54,11 +55,25 @@ fn settings(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Vec<Chan
     if more > 0 {
         changed.push(format!("{more} further settings"));
     }
-    let mut found: Vec<_> = changed.into_iter().map(|what| ChangeEvent { time: now, what }).collect();
-    if before.facts.started_at_ms != after.facts.started_at_ms && before.facts.started_at_ms > 0 {
-        found.push(ChangeEvent { time: after.facts.started_at_ms, what: "PostgreSQL restarted".into() });
+    changed.into_iter().map(|what| ChangeEvent { time: now, what }).collect()
+}
+
+fn server(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Vec<ChangeEvent> {
+    let (Ok(before), Ok(after)) = (&before.server, &after.server) else { return Vec::new() };
+    let (before, after) = (&before.facts, &after.facts);
+    let mut found = Vec::new();
+    let begun = |backup: &&String| !before.backups.contains(*backup);
+    found.extend(after.backups.iter().filter(begun).map(|backup| (now, format!("a backup began ({backup})"))));
+    match (before.timeline, after.timeline) {
+        (Some(was), Some(is)) if was != is => {
+            found.push((now, format!("failover: another server is the primary (timeline {was} → {is})")));
+        }
+        _ if before.started_at_ms != after.started_at_ms && before.started_at_ms > 0 => {
+            found.push((after.started_at_ms, "PostgreSQL restarted".into()));
+        }
+        _ => {}
     }
-    found
+    found.into_iter().map(|(time, what)| ChangeEvent { time, what }).collect()
 }
 
 fn pod(before: &InstanceFacts, after: &InstanceFacts, now: i64) -> Option<ChangeEvent> {
@@ -114,7 +129,7 @@ mod tests {
                 "connection": {"secretRef": {"name": "s"}}, "configuration": {"alterSystem": {}}}))
             .unwrap(),
             server: Ok(Server {
-                facts: ServerFacts { started_at_ms, ..ServerFacts::default() },
+                facts: ServerFacts { started_at_ms, timeline: Some(3), ..ServerFacts::default() },
                 settings: [("work_mem".to_owned(), setting)].into(),
                 ..Server::default()
             }),
@@ -140,6 +155,17 @@ mod tests {
         assert_eq!(words(&instance("4096", 10, "db-1", 0, true)), ["pod db-1 replaced pod db-0"]);
         assert_eq!(words(&instance("4096", 10, "db-0", 0, false)), ["a rollout of its workload began"]);
         assert_eq!(words(&instance("8192", 10, "db-0", 0, true)), ["work_mem 4096 → 8192"]);
+        let mut promoted = instance("4096", 5, "db-1", 0, true);
+        promoted.server.as_mut().unwrap().facts.timeline = Some(4);
+        promoted.server.as_mut().unwrap().facts.backups = vec!["pg_dump".into()];
+        assert_eq!(
+            words(&promoted),
+            [
+                "a backup began (pg_dump)",
+                "failover: another server is the primary (timeline 3 → 4)",
+                "pod db-1 replaced pod db-0"
+            ]
+        );
     }
 
     #[test]

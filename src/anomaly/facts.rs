@@ -18,6 +18,10 @@ use crate::kubernetes::job::JobFacts;
 /// which it began.
 pub const SETTLE_MS: i64 = 1500;
 
+/// Rows of so long, or so many where they are further apart, may lack too much to be judged before that is told.
+const LAPSE_MS: i64 = 120_000;
+const LAPSE_ROWS: i64 = 4;
+
 /// Why something could not be seen or done.
 pub type Trouble = crate::control::reason::Trouble<Reason>;
 
@@ -105,6 +109,9 @@ pub struct Scoring {
     pub time: i64,
     /// Score of the newest row that was judged; 1 is the threshold.
     pub score: Option<f64>,
+    /// When that row was, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_ms: Option<i64>,
     /// Why the newest row was not judged, if so.
     pub skipped: Option<String>,
     /// What the alarm is after the newest row.
@@ -149,6 +156,15 @@ impl Facts {
     /// What Prometheus has, where it answers.
     pub fn seen(&self) -> Option<&Data> {
         self.data.as_ref().ok()
+    }
+
+    /// What the model says, while rows are judged as they come. One or two that can't be, after a scrape that failed say,
+    /// are no reason to tell anybody.
+    pub fn judging(&self) -> Option<&Scoring> {
+        let patience = LAPSE_MS.max(LAPSE_ROWS * self.step_ms());
+        self.scored().filter(|scoring| {
+            scoring.skipped.is_none() || scoring.judged_ms.is_some_and(|judged| scoring.time - judged < patience)
+        })
     }
 
     /// What the model says, where it says something.

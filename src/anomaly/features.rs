@@ -49,7 +49,8 @@ pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i
         }
     }
     for extra in &features.extra {
-        let (name, expression) = (extra.name.clone(), format!("({})", extra.query.trim()));
+        // A line of its own: a query may end with a comment.
+        let (name, expression) = (extra.name.clone(), format!("({}\n)", extra.query.trim()));
         let watched = Watched { name, kind: extra.kind, expression, pack: None };
         if found.insert(extra.name.clone(), watched).is_some() {
             let message = "is the name of a pack's feature or stands there twice; choose another name";
@@ -71,11 +72,11 @@ pub fn watched(features: &Features, selector: &BTreeMap<String, String>, step: i
 /// samples of up to five minutes ago, which does not show in their values.
 pub fn scrapes(features: &Features, selector: &BTreeMap<String, String>) -> Vec<Watched> {
     let labels = matchers(selector);
-    let one = |pack: &Pack| Watched {
-        name: format!("{pack:?}"),
-        kind: FeatureKind::Gauge,
-        pack: Some(*pack),
-        expression: format!("max(timestamp({}))", packs::scraped(*pack).replace("SELECTOR", &labels)),
+    let one = |pack: &Pack| {
+        let series = packs::scraped(*pack).iter().map(|series| series.replace("SELECTOR", &labels));
+        let newest: Vec<String> = series.map(|series| format!("max(timestamp({series}))")).collect();
+        let (name, expression) = (format!("{pack:?}"), newest.join(" or "));
+        Watched { name, kind: FeatureKind::Gauge, pack: Some(*pack), expression }
     };
     features.packs.iter().map(one).collect()
 }
@@ -162,7 +163,8 @@ fn alternatives(shipped: &Shipped, labels: &str, step: i64) -> String {
             Join::Count => format!("count({series})"),
             Join::Sum if shipped.kind == FeatureKind::Counter => {
                 // A series that joins or leaves the sum would look like a jump of the counter: there is no value then.
-                format!("(sum({numbers}) and count({numbers}) == count({series} offset {step}s > -Inf))")
+                let before = format!("{series} offset {step}s > -Inf");
+                format!("(sum({numbers}) unless count(({numbers} unless {before}) or ({before} unless {numbers})))")
             }
             Join::Sum => format!("sum({numbers})"),
         }
@@ -235,9 +237,9 @@ mod tests {
     fn each_pack_tells_when_it_was_scraped() {
         let asked = scrapes(&Features::default(), &selector());
         let expressions: Vec<&str> = asked.iter().map(|scrape| scrape.expression.as_str()).collect();
-        let (database, node) =
-            (r#"pg_stat_database_numbackends{instance="sh\"op"}"#, r#"node_load1{instance="sh\"op"}"#);
-        assert_eq!(expressions, [format!("max(timestamp({database}))"), format!("max(timestamp({node}))")]);
+        let of = |series: &str| format!("max(timestamp({series}{{instance=\"sh\\\"op\"}}))");
+        let database = [of("pg_up"), of("pg_stat_database_numbackends")].join(" or ");
+        assert_eq!(expressions, [database, of("node_load1")]);
     }
 
     #[test]
@@ -247,7 +249,8 @@ mod tests {
         let blocks = found.iter().find(|feature| feature.name == "blks_hit").unwrap();
         let series = "pg_stat_database_blks_hit{}";
         let (now, before) = (format!("{series} > -Inf"), format!("{series} offset 5s > -Inf"));
-        assert_eq!(blocks.expression, format!("(sum({now}) and count({now}) == count({before}))"));
+        let other = format!("({now} unless {before}) or ({before} unless {now})");
+        assert_eq!(blocks.expression, format!("(sum({now}) unless count({other}))"));
     }
 
     #[test]
@@ -260,11 +263,11 @@ mod tests {
             commits.contains("(pg_stat_database_xact_commit{} > -Inf)")
                 && commits.contains("cnpg_pg_stat_database_xact_commit")
         );
-        assert!(found.iter().any(|feature| feature.expression == "(sum(orders_open))"));
+        assert!(found.iter().any(|feature| feature.expression == "(sum(orders_open)\n)"));
         assert!(!found.iter().any(|feature| feature.name == "fsync"));
         assert!(
             together(&found)
-                .contains("label_replace(((sum(orders_open))), \"howdah_feature\", \"open_orders\", \"\", \"\")")
+                .contains("label_replace(((sum(orders_open)\n)), \"howdah_feature\", \"open_orders\", \"\", \"\")")
         );
     }
 

@@ -19,8 +19,9 @@ pub mod observe;
 pub mod packs;
 pub mod pipeline;
 pub mod reason;
+pub mod replay;
 pub mod report;
-mod rows;
+pub mod rows;
 pub mod scale;
 pub mod score;
 pub mod season;
@@ -62,9 +63,10 @@ impl Room for Anomaly {
         decide::decide(facts)
     }
 
-    async fn act(&self, object: Arc<AnomalyDetector>, facts: &Facts, decision: &Decision) -> Outcome {
+    async fn act(&self, _cached: Arc<AnomalyDetector>, facts: &Facts, decision: &Decision) -> Outcome {
         self.0.tell(facts, &decision.status);
-        act::act(&self.0, &object, decision).await
+        // The object that was decided upon: the cached one may lag behind.
+        act::act(&self.0, &facts.detector, decision).await
     }
 
     fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {

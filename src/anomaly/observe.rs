@@ -16,6 +16,7 @@ use super::fetch::beside::Beside;
 use super::model::Model;
 use super::model_path;
 use super::reason::Reason;
+use super::replay::Replay;
 use super::score::Scorer;
 use super::surroundings::Surroundings;
 use super::watching::{Watching, signatures};
@@ -27,8 +28,6 @@ use crate::world::prometheus::Prometheus;
 
 /// Rows further apart than this are read anew from the beginning of the model's memory.
 const LONGEST_PAUSE_MS: i64 = 3 * 3_600_000;
-/// An open incident is read again from its begin, but not further back than this.
-const LONGEST_REPLAY_MS: i64 = 3 * 86_400_000;
 /// Rows that are read in one look: a detector that has more to catch up with does so with several.
 const MOST_ROWS: i64 = 4000;
 
@@ -177,15 +176,10 @@ impl Surroundings {
                         return Err(trouble);
                     }
                 };
-                let open = detector.status.iter().flat_map(|status| &status.incidents).find(|one| one.until.is_none());
-                let begin = open.map_or(newest, |open| open.since.0.as_millisecond());
                 let memory = Scorer::new(loaded.clone()).memory_ms();
-                // One memory to know the past, and one in which nobody may have looked.
-                let unseen = begin.clamp(newest - LONGEST_REPLAY_MS, newest) - memory;
-                let from = (unseen - memory).div_euclid(step_ms) * step_ms;
-                // Before a model was trained nobody was promised anything by it, and another one may have told already.
-                let trusted = unseen.max(model.trained_at.0.as_millisecond().min(begin));
-                (Watching::new(&model.name, loaded, signatures, trusted), from)
+                let replay = Replay::of(detector.status.as_ref(), newest, memory);
+                let from = replay.from.div_euclid(step_ms) * step_ms;
+                (Watching::new(&model.name, loaded, signatures, &replay), from)
             }
         };
         let scrapes = scrapes(&detector.spec.features, &detector.spec.prometheus.selector);

@@ -49,6 +49,8 @@ pub struct Row {
     pub missing: f64,
     /// Rows of the recent past.
     pub baseline_rows: usize,
+    /// After a long pause the recent past begins with this row.
+    pub begins_anew: bool,
 }
 
 /// The pipeline at work on rows that follow each other.
@@ -113,7 +115,8 @@ impl Stream {
         // After a pause of twice the window the past is no longer recent. Rows that are not taken in, since something is
         // wrong, are no pause: a long anomaly is measured against what was before it.
         let span = pipeline.window_rows() as i64 * pipeline.step_ms;
-        if missing <= MOST_MISSING && self.last.replace(time).is_some_and(|last| time - last > 2 * span) {
+        let begins_anew = missing <= MOST_MISSING && self.last.replace(time).is_some_and(|last| time - last > 2 * span);
+        if begins_anew {
             self.window.clear();
         }
         let moved = self.accepted.and_then(|accepted| pipeline.moved(accepted, time));
@@ -134,7 +137,8 @@ impl Stream {
             let usual = |used: usize| season.usual(used, time).unwrap_or(f64::NAN);
             deviations.extend(levels.iter().enumerate().map(|(used, level)| level - usual(used)));
         }
-        (Row { values, levels, expected, deviations, missing, baseline_rows: self.window.rows() }, all)
+        let baseline_rows = self.window.rows();
+        (Row { values, levels, expected, deviations, missing, baseline_rows, begins_anew }, all)
     }
 
     /// Takes the levels of the row at `time` into the recent past, which it brings to where it would be by now.

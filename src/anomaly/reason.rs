@@ -9,7 +9,7 @@ crate::reasons! {
         AnomalyDetected,
         /// The anomaly is over.
         AnomalyResolved,
-        /// It may be the new normal: change the annotation howdah.dev/retrain to train anew, or find its cause.
+        /// If it is the new normal, say so by howdah.dev/cause (INCIDENT=normal) and change howdah.dev/retrain; else find its cause.
         BaselineShifted,
         /// A metric that never moved while the model learnt moves, which no score tells of.
         ConstantMoved,

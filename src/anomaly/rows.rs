@@ -11,6 +11,8 @@ use super::watch::{Constant, is_same};
 const FITTED: f64 = 0.7;
 /// A metric that misses more than this share of the rows is no feature.
 const MOST_MISSING: f64 = 0.5;
+/// Of so many parts of the history the last one says what is still there.
+pub const NEWEST: usize = 10;
 
 /// All metrics of all rows, counters as rates.
 pub(super) fn rates(matrix: &Matrix) -> Vec<Vec<f64>> {
@@ -34,10 +36,14 @@ pub(super) struct Roles {
 impl Roles {
     pub fn of(matrix: &Matrix, rates: &[Vec<f64>]) -> Result<Self, TrainError> {
         let mut roles = Self { used: Vec::new(), constants: Vec::new(), dropped: Vec::new() };
+        let newest = &rates[rates.len() - rates.len() / NEWEST..];
         for (index, column) in matrix.columns().iter().enumerate() {
             let present: Vec<f64> = rates.iter().map(|row| row[index]).filter(|value| !value.is_nan()).collect();
             let missing = 1.0 - present.len() as f64 / rates.len().max(1) as f64;
-            let Some(last) = present.last().filter(|_| missing <= MOST_MISSING || column.kind == Kind::Config) else {
+            // What is gone by now would be missing in every row to come.
+            let gone = 2 * newest.iter().filter(|row| row[index].is_nan()).count() > newest.len();
+            let fits = column.kind == Kind::Config || (missing <= MOST_MISSING && !gone);
+            let Some(last) = present.last().filter(|_| fits) else {
                 roles.dropped.push(index);
                 continue;
             };

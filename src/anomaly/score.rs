@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::alarm::CLEAR_BELOW;
+use super::faults::CACHE_READS;
 use super::matrix::Kind;
 use super::model::Model;
 use super::pipeline::{Row, Stream, WARM_UP};
@@ -20,6 +22,11 @@ const LEAST_VARIANCE: f64 = 0.1;
 /// and what moves two or three, as somebody's login does, is not yet an anomaly.
 const TOP_SHARE: f64 = 0.2;
 const TOP_LEAST: usize = 3;
+/// The metrics that tell when the server was started, and whether it answers.
+const START_TIME: &str = "postmaster_start_time";
+const SERVER_UP: &str = "server_up";
+/// A server that was started anew fills its cache for so long, in milliseconds.
+const COLD_MS: i64 = 600_000;
 /// A move of a ratio by a fifth counts as much as another metric's by a factor of e.
 const MOVE_OF_RATIO: f64 = 5.0;
 /// A metric has departed from its usual value from this deviation on, and is back below the second.
@@ -93,6 +100,8 @@ pub struct Scorer {
     smoothed: Option<f64>,
     last: Option<i64>,
     onsets: Vec<Option<i64>>,
+    /// Until this time what a cold cache reads is no wonder. Unix milliseconds.
+    cold_until: i64,
     /// Rows before this enter the recent past whatever their score, as they do in a training. Unix milliseconds.
     learns_until: i64,
 }
@@ -103,7 +112,8 @@ impl Scorer {
         let stream = model.pipeline.stream();
         let watch = Watch::new(model.metrics.clone(), model.constants.clone());
         let onsets = vec![None; model.pipeline.used.len()];
-        Self { stream, watch, smoothed: None, last: None, onsets, learns_until: i64::MIN, model }
+        let (cold_until, learns_until) = (i64::MIN, i64::MIN);
+        Self { stream, watch, smoothed: None, last: None, onsets, cold_until, learns_until, model }
     }
 
     /// Takes every row before a time for the past that later ones are compared with. Without it a history that begins with
@@ -135,7 +145,8 @@ impl Scorer {
     }
 
     /// Judges the next row: one value per metric of the model as it was read (a counter's count), NaN where missing.
-    /// A row that is itself beyond the threshold does not enter the recent past that the next ones are compared with.
+    /// A row that would keep an alarm standing does not enter the recent past that the next ones are compared with: a fault
+    /// that wavers about the threshold must not become what it is measured against.
     pub fn push(&mut self, time: i64, raw: &[f64]) -> Scored {
         let mut scored = Scored {
             time,
@@ -151,8 +162,16 @@ impl Scorer {
         }
         self.last = Some(time);
         let raw: Vec<f64> = raw.iter().map(|value| if value.is_finite() { *value } else { f64::NAN }).collect();
-        let (row, rates) = self.stream.push(time, raw);
+        let (mut row, rates) = self.stream.push(time, raw);
         scored.departures = self.watch.push(time, &rates);
+        if is_plain_restart(&scored.departures) {
+            self.cold_until = time + COLD_MS;
+        }
+        if row.begins_anew {
+            // As with the first rows of all: who knows what they are.
+            let span = self.model.pipeline.window_rows() as i64 * self.model.pipeline.step_ms;
+            self.learns_until = self.learns_until.max(time + span);
+        }
         if !row.is_complete() {
             scored.skipped = Some(SkipReason::DataIncomplete);
             return scored;
@@ -161,6 +180,9 @@ impl Scorer {
             scored.skipped = Some(SkipReason::WarmUp);
             self.stream.accept(time, row.levels);
             return scored;
+        }
+        if time < self.cold_until {
+            self.pass_over_cold_reads(&mut row.deviations);
         }
         let scaled = scale(&self.model, &row.deviations);
         let parts = parts(&self.model, &scaled, &row.deviations);
@@ -171,10 +193,21 @@ impl Scorer {
         scored.deviations = self.deviations(&scaled, &row);
         self.mark_onsets(time, &scored.deviations);
         scored.contributions = self.contributions(&row, &parts, &scored.deviations);
-        if score < 1.0 || time < self.learns_until {
+        if score < CLEAR_BELOW || time < self.learns_until {
             self.stream.accept(time, row.levels);
         }
         scored
+    }
+
+    /// What the cache lacks after a restart is read from the disk: that is told as a change, and is no anomaly by itself. The
+    /// model takes these metrics for missing, so that it reconstructs no others from them.
+    fn pass_over_cold_reads(&self, deviations: &mut [f64]) {
+        let used = &self.model.pipeline.used;
+        for (feature, deviation) in deviations.iter_mut().enumerate() {
+            if CACHE_READS.contains(&self.model.metrics[used[feature % used.len()]].0.as_str()) {
+                *deviation = f64::NAN;
+            }
+        }
     }
 
     /// The deviation of each metric: of its views, the one that moved less, so that neither drift nor the hour of the week
@@ -185,7 +218,9 @@ impl Scorer {
             if row.values[metric].is_nan() {
                 return f64::NAN;
             }
-            let views = scaled.iter().skip(metric).step_by(used).map(|value| f64::from(*value));
+            // An hour that nobody has seen yet says nothing of the metric.
+            let known = |feature: &usize| !row.deviations[*feature].is_nan();
+            let views = (metric..scaled.len()).step_by(used).filter(known).map(|feature| f64::from(scaled[feature]));
             views.min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(f64::NAN)
         };
         (0..used).map(of).chain(self.watch.deviations()).collect()
@@ -216,12 +251,14 @@ impl Scorer {
         let total: f64 = weights.iter().sum();
         let of = |metric: usize| {
             let part: f64 = weights.iter().skip(metric).step_by(used).sum();
+            let (now, expected) = (row.values[metric], row.expected_value(pipeline, metric));
+            let down = expected.map_or(deviations[metric] < 0.0, |expected| now < expected);
             Contribution {
                 metric: self.model.metrics[pipeline.used[metric]].0.clone(),
                 kind: pipeline.kind(metric),
-                now: row.values[metric],
-                expected: row.expected_value(pipeline, metric),
-                direction: if deviations[metric] < 0.0 { Direction::Down } else { Direction::Up },
+                now,
+                expected,
+                direction: if down { Direction::Down } else { Direction::Up },
                 share: if total > 0.0 { part / total } else { 0.0 },
                 onset: self.onsets[metric],
             }
@@ -230,6 +267,12 @@ impl Scorer {
         all.sort_by(|a, b| b.share.total_cmp(&a.share));
         all
     }
+}
+
+/// The server was started anew, and no setting is another one than before.
+fn is_plain_restart(departures: &[Departure]) -> bool {
+    let mut moved = departures.iter().filter(|moved| moved.kind == Kind::Config && moved.metric != SERVER_UP);
+    moved.next().is_some_and(|first| first.metric == START_TIME) && moved.next().is_none()
 }
 
 /// Deviations in units of their usual size, as the network takes them: 0 for a missing one.

@@ -13,6 +13,7 @@ use super::matrix::Matrix;
 use super::model::{Model, ModelType};
 use super::pipeline::Pipeline;
 use super::rows::{Roles, Rows, rates};
+use super::scale::median;
 use super::score::{self, Scorer};
 use super::threshold::{self, Method, Threshold};
 use crate::learn::dense::Dense;
@@ -24,6 +25,14 @@ const VALIDATED: f64 = 0.15;
 const TRIMMED: f64 = 0.01;
 /// Share of the held-out rows, the earliest, that sets the threshold of the backtest, which runs over the rest.
 const CALIBRATED: f64 = 0.5;
+/// A held-out row is as unusual as one can be from this share of the highest score on; those that are no further apart than
+/// so many rows are one episode.
+const SATURATED: f64 = 0.75;
+const EPISODE_ROWS: usize = 20;
+/// Median of the square of a standard normal variable.
+const MEDIAN_OF_SQUARE: f64 = 0.4549;
+/// Share of the held-out rows that may be left out for it: more of them are how the database is.
+const UNTOLD: f64 = 0.1;
 /// Variance that the principal components explain.
 const EXPLAINED: f64 = 0.9;
 /// Rows without which nothing can be learned, whatever their step.
@@ -86,7 +95,7 @@ pub struct Summary {
     pub metrics_constant: Vec<String>,
     /// Metrics that were missing too often.
     pub metrics_dropped: Vec<String>,
-    /// Passes over the rows of the last fit.
+    /// Passes over the rows, of both fits.
     pub epochs: u32,
     /// What the model that is used does on the held-out rows.
     pub outcome: Outcome,
@@ -183,14 +192,15 @@ pub fn train(
     let scales = rows.scales();
     let scaled = rows.scaled(&scales);
     let fitted = Fitted { rows: &rows, scaled: &scaled };
-    let components = fitted.components();
-    let mut trimmed = 0;
+    let components = {
+        let kept = fitted.trim(&fitted.components(&fitted.fit_rows()));
+        fitted.components(&kept)
+    };
     let (network, epochs) = match options.model_type {
         ModelType::Pca => (components.clone(), 0),
         ModelType::Autoencoder => {
             let first = fitted.autoencoder(&fitted.fit_rows(), options, 0, progress);
             let kept = fitted.trim(&first.network);
-            trimmed = rows.fit - kept.len();
             let second = fitted.autoencoder(&kept, options, first.epochs, progress);
             (second.network, first.epochs + second.epochs)
         }
@@ -218,7 +228,7 @@ pub fn train(
         rows_used: rows.index.len(),
         rows_excluded: matrix.rows() - normal.rows(),
         rows_skipped: normal.rows() - rows.index.len(),
-        rows_trimmed: trimmed,
+        rows_trimmed: rows.fit - fitted.kept(),
         from: normal.times().iter().copied().min().unwrap_or_default(),
         to: normal.times().iter().copied().max().unwrap_or_default(),
         metrics_used: named(&roles.used),
@@ -278,8 +288,17 @@ impl Fitted<'_> {
         (0..self.rows.fit).collect()
     }
 
-    fn components(&self) -> Dense {
-        pca::fit(&self.scaled[..self.rows.fit].concat(), self.rows.pipeline.width(), EXPLAINED)
+    /// Fitted rows that the second fit takes.
+    fn kept(&self) -> usize {
+        self.rows.fit - (self.rows.fit as f64 * TRIMMED) as usize
+    }
+
+    fn flat(&self, rows: &[usize]) -> Vec<f32> {
+        rows.iter().flat_map(|row| &self.scaled[*row]).copied().collect()
+    }
+
+    fn components(&self, rows: &[usize]) -> Dense {
+        pca::fit(&self.flat(rows), self.rows.pipeline.width(), EXPLAINED)
     }
 
     fn autoencoder(
@@ -290,8 +309,7 @@ impl Fitted<'_> {
         progress: &mut dyn FnMut(u32, f64),
     ) -> autoencoder::Fitted {
         let split = kept.len() - (kept.len() as f64 * VALIDATED) as usize;
-        let flat = |rows: &[usize]| -> Vec<f32> { rows.iter().flat_map(|row| &self.scaled[*row]).copied().collect() };
-        let (rows, validation) = (flat(&kept[..split]), flat(&kept[split..]));
+        let (rows, validation) = (self.flat(&kept[..split]), self.flat(&kept[split..]));
         let mut tell = |epoch: u32, loss: f64| progress(before + epoch, loss);
         autoencoder::fit(&rows, &validation, self.rows.pipeline.width(), &options.autoencoder, &mut tell)
     }
@@ -304,7 +322,7 @@ impl Fitted<'_> {
         };
         let mut worst: Vec<(usize, f32)> = self.fit_rows().iter().map(|row| (*row, error(row))).collect();
         worst.sort_by(|a, b| a.1.total_cmp(&b.1));
-        worst.truncate(self.rows.fit - (self.rows.fit as f64 * TRIMMED) as usize);
+        worst.truncate(self.kept());
         let mut kept: Vec<usize> = worst.into_iter().map(|(row, _)| row).collect();
         kept.sort_unstable();
         kept
@@ -325,15 +343,23 @@ impl Fitted<'_> {
         (model, Outcome { loss, threshold, alarms })
     }
 
-    /// The model with variances and threshold from these rows.
-    fn calibrated(&self, mut model: Model, matrix: &Matrix, budget: f64, held: Range<usize>) -> Model {
-        let mut sums = vec![0.0; model.variances.len()];
-        for row in held.clone() {
-            let residuals = score::residuals(&model, &self.scaled[row], &self.rows.deviations[row]);
-            sums.iter_mut().zip(residuals).for_each(|(sum, square)| *sum += square);
-        }
-        model.variances = sums.iter().map(|sum| sum / held.len().max(1) as f64).collect();
-        let runs = self.levels(&model, matrix, held);
+    /// The model with variances and threshold from these rows, but for those that are as unusual as a row can be: a fault of
+    /// which nobody told would be the measure of all that follow. What comes more often than the budget has alarms, every
+    /// night say, is no such fault, and counts.
+    fn calibrated(&self, model: Model, matrix: &Matrix, budget: f64, held: Range<usize>) -> Model {
+        let all: Vec<usize> = held.collect();
+        // By the median, which what is to be found does not move.
+        let robust = |squares: Vec<f64>| median(squares).map(|middle| middle / MEDIAN_OF_SQUARE);
+        let mut model = self.with_variances(model, &all, robust);
+        let score = |row: usize| score::combine(&score::parts(&model, &self.scaled[row], &self.rows.deviations[row]));
+        let (usual, unusual): (Vec<usize>, Vec<usize>) =
+            all.iter().partition(|row| score(**row) < SATURATED * score::highest());
+        let episodes = 1 + unusual.windows(2).filter(|pair| pair[1] - pair[0] > EPISODE_ROWS).count();
+        let allowed = (budget * all.len() as f64 * matrix.step_ms() as f64 / (7.0 * DAY_MS)).ceil();
+        let few = episodes as f64 <= allowed && unusual.len() as f64 <= UNTOLD * all.len() as f64;
+        let held = if few { usual } else { all };
+        model = self.with_variances(model, &held, mean);
+        let runs = self.levels(&model, matrix, &held);
         // Fewer held-out rows than an alarm looks at can't be: there are at least 18.
         if let Some(threshold) = threshold::calibrate(&runs, matrix.step_ms(), budget, score::highest()) {
             model.threshold = threshold;
@@ -342,18 +368,33 @@ impl Fitted<'_> {
         model
     }
 
+    /// The model with the usual sizes of its residuals in these rows, each from the squares of one feature. Of a value that
+    /// is missing nothing is known, least of all that it is reconstructed without an error.
+    fn with_variances(&self, mut model: Model, held: &[usize], usual: fn(Vec<f64>) -> Option<f64>) -> Model {
+        let mut squares = vec![Vec::with_capacity(held.len()); model.variances.len()];
+        for row in held {
+            let deviations = &self.rows.deviations[*row];
+            let residuals = score::residuals(&model, &self.scaled[*row], deviations);
+            let present = squares.iter_mut().zip(residuals).zip(deviations).filter(|(_, value)| !value.is_nan());
+            present.for_each(|((squares, square), _)| squares.push(square));
+        }
+        // A metric without a value in all these rows is taken for one that is as hard to reconstruct as it varies.
+        model.variances = squares.into_iter().map(|squares| usual(squares).unwrap_or(1.0)).collect();
+        model
+    }
+
     /// The level at which an alarm would be raised after each held-out row, run after run: of the last n smoothed
     /// scores the k-th largest.
-    fn levels(&self, model: &Model, matrix: &Matrix, held: Range<usize>) -> Vec<Vec<f64>> {
+    fn levels(&self, model: &Model, matrix: &Matrix, held: &[usize]) -> Vec<Vec<f64>> {
         let group_of = |row: usize| matrix.groups()[self.rows.index[row]];
-        let mut groups: Vec<u32> = held.clone().map(group_of).collect();
+        let mut groups: Vec<u32> = held.iter().map(|row| group_of(*row)).collect();
         groups.sort_unstable();
         groups.dedup();
         let alarm = &model.alarm;
         let run = |group: &u32| {
             let mut smoothed = None;
             let mut scores = Vec::new();
-            for row in held.clone().filter(|row| group_of(*row) == *group) {
+            for row in held.iter().copied().filter(|row| group_of(*row) == *group) {
                 let parts = score::parts(model, &self.scaled[row], &self.rows.deviations[row]);
                 smoothed = Some(score::smooth(smoothed, score::combine(&parts)));
                 scores.extend(smoothed);
@@ -367,6 +408,10 @@ impl Fitted<'_> {
         };
         groups.iter().map(run).collect()
     }
+}
+
+fn mean(values: Vec<f64>) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Alarms that the model would have raised over these rows of the matrix, pushed one after another as in operation.

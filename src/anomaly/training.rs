@@ -42,6 +42,9 @@ pub struct TrainedModel {
     pub rows_left_out: i64,
     /// Features that it scores.
     pub features: i32,
+    /// Passes over the rows, of both fits; none of principal components.
+    #[serde(default)]
+    pub epochs: i32,
     /// Reconstruction error of the validation rows.
     pub loss: Decimal,
     /// Score of a row at which the normalised score is 1.
@@ -72,6 +75,7 @@ impl TrainedModel {
             rows,
             rows_left_out,
             features,
+            epochs,
             loss,
             threshold,
             threshold_method,
@@ -86,6 +90,7 @@ impl TrainedModel {
             rows,
             rows_left_out,
             features,
+            epochs,
             loss,
             threshold,
             threshold_method,

@@ -11,6 +11,7 @@ use super::incident::{ChangeEvent, Incident, Recorder};
 use super::matrix::Kind;
 use super::model::Model;
 use super::reason::Reason;
+use super::replay::Replay;
 use super::score::{Scored, Scorer, SkipReason};
 use super::signature::Signature;
 use super::watch::Departure;
@@ -36,7 +37,8 @@ pub struct Watching {
     /// When each metric of the model last had a value.
     last_values: Vec<i64>,
     newest: Option<Scored>,
-    judged: Option<f64>,
+    /// Time and score of the newest row that was judged.
+    judged: Option<(i64, f64)>,
     /// While there are more rows to read: what those that were showed.
     held: Option<(Vec<Incident>, Vec<Departure>)>,
 }
@@ -51,10 +53,10 @@ pub struct Counted {
 }
 
 impl Watching {
-    /// Begins with nothing known of the past. The signatures stand beside those of the model. Incidents that ended before
-    /// `trusted_from` (milliseconds since 1970) are none, and rows before it are the past, whatever they are.
-    pub fn new(name: &str, model: Arc<Model>, signatures: Vec<Signature>, trusted_from: i64) -> Self {
-        let scorer = Scorer::new(model.clone()).learning_until(trusted_from);
+    /// Begins with nothing known of the past. The signatures stand beside those of the model.
+    pub fn new(name: &str, model: Arc<Model>, signatures: Vec<Signature>, replay: &Replay) -> Self {
+        let scorer = Scorer::new(model.clone()).learning_until(replay.learns_until);
+        let trusted_from = replay.trusted_from;
         let known = model.signatures.iter().chain(&signatures).cloned().collect();
         let recorder = Recorder::new(model.alarm.clone(), scorer.names(), known);
         let last_values = vec![i64::MIN; model.metrics.len()];
@@ -119,7 +121,7 @@ impl Watching {
                 Some(reason) => *counted.skipped.entry(format!("{reason:?}")).or_default() += 1,
                 None => counted.scored += 1,
             }
-            self.judged = scored.score.or(self.judged);
+            self.judged = scored.score.map(|score| (*time, score)).or(self.judged);
             self.newest = Some(scored);
             keep(&mut incidents, self.recorder.incident());
         }
@@ -137,7 +139,8 @@ impl Watching {
         let newest = self.newest.as_ref();
         Scoring {
             time,
-            score: self.judged,
+            score: self.judged.map(|(_, score)| score),
+            judged_ms: self.judged.map(|(time, _)| time),
             skipped: newest.and_then(|scored| scored.skipped).map(|reason: SkipReason| format!("{reason:?}")),
             alarm: self.recorder.state(),
             incidents,

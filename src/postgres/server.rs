@@ -30,6 +30,12 @@ pub struct ServerFacts {
     /// Unix socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The timeline of its write-ahead log: another one when a standby was promoted. Absent while it is in recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<i64>,
+    /// Programs that make a backup of it now, as their sessions call themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<String>,
 }
 
 impl ServerFacts {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity};
 
 /// A server that does not take a connection within this time is unreachable.
@@ -54,6 +55,8 @@ impl Access {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_WITHIN)
             .timeout(timeout)
+            // A POST that is sent elsewhere arrives there as a GET without its document, which is answered as if all were well.
+            .redirect(Policy::none())
             .user_agent(concat!("howdah/", env!("CARGO_PKG_VERSION")))
             .default_headers(self.headers()?);
         if let Some(ca) = &self.ca {
@@ -113,6 +116,26 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The document would not arrive, and whoever answers there knows nothing of it.
+    #[tokio::test]
+    async fn a_receiver_that_sends_elsewhere_was_not_told() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let moved = || async { axum::response::Redirect::permanent("/b") };
+        let see_other = || async { axum::response::Redirect::to("/b") };
+        let routes = axum::Router::new()
+            .route("/a", axum::routing::post(moved))
+            .route("/c", axum::routing::post(see_other))
+            .route("/b", axum::routing::any(|| async { "fine" }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let access = Access::to(format!("http://{}", listener.local_addr().unwrap()));
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await });
+        for (path, status) in [("/a", "308"), ("/c", "303")] {
+            let told = post_json(&access, path, &serde_json::json!({}), CONNECT_WITHIN).await;
+            assert!(told.as_ref().is_err_and(|why| why.contains(status)), "{told:?}");
+        }
+        server.abort();
+    }
 
     #[test]
     fn certificates_that_are_none_are_told() {

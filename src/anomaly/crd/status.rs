@@ -146,6 +146,9 @@ pub struct ModelStatus {
     pub rows_left_out: i64,
     /// Features that it scores.
     pub features: i32,
+    /// Passes over the rows, of both fits; none of principal components.
+    #[serde(default)]
+    pub epochs: i32,
     /// Reconstruction error of the validation rows.
     pub loss: Decimal,
     /// Score of a row at which the normalised score is 1.
@@ -201,6 +204,9 @@ pub struct IncidentStatus {
     pub peak: Decimal,
     /// What happened, in the words of the Event.
     pub message: String,
+    /// When `message` was last written: when something worth telling had changed, or the incident lasted twice as long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
     /// What moved, in the order of onset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contributors: Vec<ContributionStatus>,

@@ -27,6 +27,8 @@ const CHANGES: usize = 64;
 /// Departures that are kept, more than waver at once; and milliseconds in which one that comes again is the same.
 const DEPARTURES: usize = 64;
 const SAME_DEPARTURE_MS: i64 = 3_600_000;
+/// How long an incident that goes on has lasted before what was said of it grows old, in milliseconds.
+const YOUNG_MS: i64 = 60_000;
 /// Coincidences that are kept of an incident.
 const COINCIDENCES: usize = 5;
 
@@ -107,7 +109,8 @@ fn take(status: &mut AnomalyDetectorStatus, incident: &Incident, now: i64) {
     }
 }
 
-/// The status changes when something is worth telling, not with every row.
+/// The status changes when something is worth telling, not with every row: what it says of an incident that goes on is
+/// never older than half of the incident.
 fn refresh(known: &mut IncidentStatus, incident: &Incident, now: i64) {
     // What is known of it goes on: rows that were read again may show less of it.
     let mut whole = incident.clone();
@@ -120,8 +123,11 @@ fn refresh(known: &mut IncidentStatus, incident: &Incident, now: i64) {
     let ended = known.until != new.until;
     let stronger = new.peak.0 > 1.25 * known.peak.0;
     let cause = |incident: &IncidentStatus| incident.causes.first().map(|cause| cause.cause.clone());
+    let said = known.as_of.as_ref().unwrap_or(&known.raised).0.as_millisecond();
+    let old = new.until.is_none() && now - whole.since >= 2 * (said - whole.since).max(YOUNG_MS);
     let told = ended
         || stronger
+        || old
         || cause(known) != cause(&new)
         || known.coincidences.len() < new.coincidences.len()
         || known.contributors.len() < new.contributors.len();
@@ -146,6 +152,7 @@ fn shown(incident: &Incident, now: i64) -> IncidentStatus {
         reopened: None,
         peak: Decimal::rounded(incident.peak),
         message: sentence::incident(incident, now),
+        as_of: Some(time(now)),
         contributors: incident.contributors.iter().map(contribution).collect(),
         causes: incident
             .causes

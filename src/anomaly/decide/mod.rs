@@ -92,17 +92,22 @@ pub fn decide(facts: &Facts) -> Decision {
     if facts.detector.spec.suspend {
         return suspend(facts);
     }
-    match check(facts) {
+    match check_rows(facts) {
         Err(message) => invalid(facts, &message),
         Ok(()) => watch(facts),
     }
 }
 
-/// What the schema can't check.
-fn check(facts: &Facts) -> Result<(), String> {
+/// What the schema can't check of the rows that are asked for.
+fn check_rows(facts: &Facts) -> Result<(), String> {
     let spec = &facts.detector.spec;
     features::check_selector(&spec.prometheus.selector)?;
-    features::watched(&spec.features, &spec.prometheus.selector, facts.step_ms() / 1000)?;
+    features::watched(&spec.features, &spec.prometheus.selector, facts.step_ms() / 1000).map(drop)
+}
+
+/// What the schema can't check of the training.
+fn check_training(facts: &Facts) -> Result<(), String> {
+    let spec = &facts.detector.spec;
     if spec.detection.false_alarms_per_week.0 <= 0.0 {
         return Err("detection.falseAlarmsPerWeek must be positive; 2 is a bearable number".into());
     }
@@ -190,7 +195,12 @@ fn unlooked(facts: &Facts, status: &AnomalyDetectorStatus, reason: Reason, messa
 fn watch(facts: &Facts) -> Decision {
     let mut status = facts.status();
     status.features = features_of(facts).or(status.features);
-    let trained = training::proceed(facts, &mut status);
+    // What is wrong with trainings to come is no reason not to look at rows that come now.
+    let invalid = check_training(facts).err();
+    let trained = match &invalid {
+        Some(_) => training::Trained::default(),
+        None => training::proceed(facts, &mut status),
+    };
     let mut steps = trained.steps;
     incidents::update(facts, &mut status);
     incidents::depart(facts, &mut status);
@@ -205,6 +215,7 @@ fn watch(facts: &Facts) -> Decision {
     // The first condition that does not hold stands in the way of those after it.
     let blocked = standing[..3].iter().find(|standing| !standing.holds);
     let (because, message) = match (&trained.blocked, blocked, &due.held) {
+        _ if invalid.is_some() => (Reason::InvalidSpecification, invalid.unwrap_or_default()),
         (Some(trouble), Some(standing), _) if standing.condition == "Trained" => {
             (trouble.reason, trouble.message.clone())
         }
@@ -220,7 +231,8 @@ fn watch(facts: &Facts) -> Decision {
 fn next_look(facts: &Facts, status: &AnomalyDetectorStatus) -> Duration {
     let Some(data) = facts.seen() else { return PATIENT };
     if status.model.is_none() {
-        return if training::running(status).is_some() { Duration::from_secs(3) } else { HISTORY };
+        // Each look asks for the whole history, while the training reads it, too.
+        return if training::running(status).is_some() { PATIENT } else { HISTORY };
     }
     if matches!(&facts.scoring, Some(Err(trouble)) if trouble.reason == Reason::CatchingUp) {
         return SOON;
@@ -305,12 +317,15 @@ fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
         Some(Err(Trouble { reason, message })) => return stands("Scoring", false, *reason, message),
         Some(Ok(scoring)) => scoring,
     };
-    match scoring.skipped.as_deref() {
+    match scoring.skipped.as_deref().filter(|_| facts.judging().is_none()) {
         Some("DataIncomplete") => {
-            let message = format!(
-                "the newest row misses too many features; without a recent value: {}",
-                scoring.stale.iter().take(8).cloned().collect::<Vec<_>>().join(", ")
-            );
+            let stale = match scoring.stale.as_slice() {
+                [] => "counters have no rate before their second value".to_owned(),
+                stale => {
+                    format!("without a recent value: {}", stale.iter().take(8).cloned().collect::<Vec<_>>().join(", "))
+                }
+            };
+            let message = format!("the newest row misses too many features; {stale}");
             stands("Scoring", false, Reason::DataIncomplete, message)
         }
         Some("WarmUp") => {
@@ -326,8 +341,8 @@ fn scoring(facts: &Facts, status: &AnomalyDetectorStatus) -> Standing<Reason> {
 
 fn anomalous(facts: &Facts, status: &AnomalyDetectorStatus, scoring: &Standing<Reason>) -> Standing<Reason> {
     if let Some(open) = incidents::open(status) {
-        let shifted = matches!(facts.scored().map(|s| s.alarm), Some(alarm::State::BaselineShifted { .. }));
-        if shifted {
+        // By its age: a look that fails does not make it young.
+        if facts.now_ms() - open.since.0.as_millisecond() >= alarm::SHIFTED_AFTER_MS {
             let message = format!("{} {}", open.message, Reason::BaselineShifted.sentence());
             return stands("Anomalous", true, Reason::BaselineShifted, message);
         }
@@ -349,11 +364,11 @@ fn summarise(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         (None, None, _) => State::Blind,
         // Its first rows are judged with the next look.
         (None, Some(_), _) if facts.scoring.is_none() => State::Learning,
-        (None, Some(_), Some(scoring)) if scoring.skipped.is_none() => State::Normal,
+        (None, Some(_), Some(_)) if facts.judging().is_some() => State::Normal,
         (None, Some(_), _) => State::Blind,
     });
     // A score that is no longer made is no score.
-    let score = facts.scored().filter(|scoring| scoring.skipped.is_none()).and_then(|scoring| scoring.score);
+    let score = facts.judging().and_then(|scoring| scoring.score);
     status.score = score.map(|score| told_score(status.score, score));
     status.since = open.as_ref().map(|open| open.since.clone());
     status.top_metric = open.as_ref().and_then(|open| open.contributors.first()).map(|first| first.metric.clone());

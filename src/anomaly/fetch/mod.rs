@@ -134,7 +134,7 @@ pub async fn rows(
     let from = range.0 - (gap::BEFORE_MS / (step * 1000) + 1) * step * 1000;
     let by_pack = sampled(prometheus, scrapes, (from, range.1), step).await?;
     let all = newest(&by_pack);
-    rows.scraped_ms = gap::usual(&all);
+    rows.scraped_ms = usual(&by_pack);
     // One that is marked as gone is not on its way.
     let here = by_pack.values().filter(|pack| pack.last().is_some_and(|(row, _)| rows.times.last() == Some(row)));
     rows.awaited = here.map(|pack| gap::awaited(pack, step * 1000)).max().unwrap_or(0);
@@ -152,7 +152,12 @@ pub async fn rows(
 pub async fn scraped(prometheus: &Prometheus, scrapes: &[Watched], at: i64, step: i64) -> Result<Option<i64>, Trouble> {
     let at = at.div_euclid(step * 1000) * step * 1000;
     let from = at - gap::BEFORE_MS / (step * 1000) * step * 1000;
-    Ok(gap::usual(&newest(&sampled(prometheus, scrapes, (from, at), step).await?)))
+    Ok(usual(&sampled(prometheus, scrapes, (from, at), step).await?))
+}
+
+/// Usual time between two scrapes of the pack that is scraped most seldom: its counters stand still where rows are closer.
+fn usual(by_pack: &BTreeMap<Pack, Vec<(i64, i64)>>) -> Option<i64> {
+    by_pack.values().filter_map(|pack| gap::usual(pack)).max()
 }
 
 /// The newest sample of all packs.

@@ -46,6 +46,7 @@ pub(super) const FEATURES: &[Shipped] = &[
     ),
     counter("archive_failed", &["cnpg_pg_stat_archiver_failed_count{SELECTOR}"]),
     gauge("replication_lag", Join::Max, &["cnpg_pg_replication_lag{SELECTOR}"]),
+    config("server_up", Join::Already, &["min(cnpg_collector_up{SELECTOR})"]),
     config("postmaster_start_time", Join::Max, &["cnpg_pg_postmaster_start_time{SELECTOR}"]),
     config("shared_buffers", Join::Max, &[r#"cnpg_pg_settings_setting{name="shared_buffers",SELECTOR}"#]),
     config("work_mem", Join::Max, &[r#"cnpg_pg_settings_setting{name="work_mem",SELECTOR}"#]),

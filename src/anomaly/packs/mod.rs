@@ -46,12 +46,13 @@ pub fn features(pack: Pack) -> &'static [Shipped] {
     }
 }
 
-/// A series of a pack that every scrape gives, whatever the exporter's version.
-pub fn scraped(pack: Pack) -> &'static str {
+/// Series of a pack of which every scrape gives the first that there is, whatever the exporter's version: also one that
+/// finds no server. A selector by labels that only the server's own series have does not find that one.
+pub fn scraped(pack: Pack) -> &'static [&'static str] {
     match pack {
-        Pack::PostgresExporter => "pg_stat_database_numbackends{SELECTOR}",
-        Pack::NodeExporter => "node_load1{SELECTOR}",
-        Pack::CloudNativePg => "cnpg_pg_stat_database_xact_commit{SELECTOR}",
+        Pack::PostgresExporter => &["pg_up{SELECTOR}", "pg_stat_database_numbackends{SELECTOR}"],
+        Pack::NodeExporter => &["node_load1{SELECTOR}"],
+        Pack::CloudNativePg => &["cnpg_collector_up{SELECTOR}", "cnpg_pg_stat_database_xact_commit{SELECTOR}"],
     }
 }
 

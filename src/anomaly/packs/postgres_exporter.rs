@@ -105,6 +105,7 @@ pub(super) const FEATURES: &[Shipped] = &[
     ),
     counter("archive_failed", &["pg_stat_archiver_failed_count{SELECTOR}"]),
     gauge("replication_lag", Join::Max, &["pg_replication_lag{SELECTOR}", "pg_replication_lag_seconds{SELECTOR}"]),
+    config("server_up", Join::Already, &["min(pg_up{SELECTOR})"]),
     config("postmaster_start_time", Join::Max, &["pg_postmaster_start_time_seconds{SELECTOR}"]),
     config("index_count", Join::Count, &["pg_stat_user_indexes_idx_scan{SELECTOR}"]),
     config("shared_buffers", Join::Max, &["pg_settings_shared_buffers_bytes{SELECTOR}"]),

@@ -39,6 +39,43 @@ fn every_metric_has_its_role() {
     assert_ne!(summary.outcome.loss, summary.pca.loss);
 }
 
+/// An exporter that was taken away fills half of the history, and none of the rows to come.
+#[test]
+fn a_metric_that_is_gone_is_no_feature() {
+    let mut rows = Simulated::new(1).rows(1000, Fault::None);
+    for (_, row) in &mut rows[880..] {
+        row[3] = f64::NAN;
+        row[5] = f64::NAN;
+    }
+    let (_, summary) = train(&matrix(&rows), &quick(), &mut |_, _| {}).unwrap();
+    assert_eq!(summary.metrics_dropped, ["sessions_active", "node_cpu_user", "replication_lag"]);
+}
+
+/// A fault that nobody told of is among the rows that set the threshold, and a value is missing now and then.
+#[test]
+fn a_fault_in_the_history_does_not_hide_the_next() {
+    for model_type in [ModelType::Autoencoder, ModelType::Pca] {
+        let mut database = Simulated::new(8);
+        let mut rows = database.rows(4800, Fault::None);
+        rows.extend(database.rows(60, Fault::SequentialScans));
+        rows.extend(database.rows(900, Fault::None));
+        for (_, row) in rows.iter_mut().step_by(7) {
+            row[3] = f64::NAN;
+        }
+        let (model, _) = train(&matrix(&rows), &Options { model_type, ..quick() }, &mut |_, _| {}).unwrap();
+        let mut scorer = Scorer::new(Arc::new(model));
+        let mut raised = false;
+        let mut alarm = Alarm::new(scorer.model().alarm.clone());
+        for (count, fault) in [(300, Fault::None), (20, Fault::SequentialScans)] {
+            assert!(!raised, "{model_type:?} alarms on normal rows");
+            for (time, row) in database.rows(count, fault) {
+                raised |= matches!(alarm.push(time, scorer.push(time, &row).score), Some(Transition::Raised { .. }));
+            }
+        }
+        assert!(raised, "{model_type:?} sees nothing");
+    }
+}
+
 #[test]
 fn excluded_times_teach_nothing() {
     let mut database = Simulated::new(1);

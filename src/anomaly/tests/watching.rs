@@ -5,7 +5,11 @@ use std::sync::Arc;
 use super::*;
 use crate::anomaly::alarm::State;
 use crate::anomaly::answer::Rows;
+use crate::anomaly::crd::AnomalyDetectorStatus;
+use crate::anomaly::facts::time;
 use crate::anomaly::model::{Model, ModelType};
+use crate::anomaly::replay::Replay;
+use crate::anomaly::score::Scorer;
 use crate::anomaly::train::train;
 use crate::anomaly::watching::Watching;
 
@@ -43,7 +47,42 @@ fn rows_of_other_metrics_are_none_of_its() {
 }
 
 fn watching(model: &Arc<Model>, trusted_from: i64) -> Watching {
-    Watching::new("m", model.clone(), Vec::new(), trusted_from)
+    let replay = Replay { from: 0, learns_until: trusted_from, trusted_from };
+    Watching::new("m", model.clone(), Vec::new(), &replay)
+}
+
+/// What is said after these rows by whoever begins with the row of number `now`, of the newest rows and a status.
+fn begun_anew(model: &Arc<Model>, rows: &[(i64, Vec<f64>)], now: usize, incidents: &[(usize, Option<usize>)]) -> State {
+    let at = |row: usize| time(rows[row].0);
+    let incident = |(since, until): &(usize, Option<usize>)| {
+        serde_json::json!({
+            "id": "x", "since": at(*since), "raised": at(*since), "until": until.map(at), "peak": "2", "message": ""})
+    };
+    let incidents: Vec<_> = incidents.iter().map(incident).collect();
+    let status: AnomalyDetectorStatus = serde_json::from_value(serde_json::json!({"incidents": incidents})).unwrap();
+    let memory = Scorer::new(model.clone()).memory_ms();
+    let replay = Replay::of(Some(&status), rows[now].0, memory);
+    let read = rows.partition_point(|(time, _)| *time < replay.from);
+    Watching::new("m", model.clone(), Vec::new(), &replay).push(&batch(&rows[read..])).0.alarm
+}
+
+#[test]
+fn what_was_told_as_an_incident_is_no_measure_after_a_restart() {
+    let (model, _) = rows();
+    let mut database = Simulated::new(13);
+    let mut rows = database.rows(900, Fault::None);
+    rows.extend(database.rows(480, Fault::SequentialScans));
+    rows.extend(database.rows(520, Fault::None));
+    assert_eq!(begun_anew(&model, &rows, 1500, &[(900, Some(1380))]), State::Quiet);
+    assert!(matches!(begun_anew(&model, &rows, 1500, &[]), State::Standing { .. }), "this is what it would be");
+
+    // The same fault again, shortly after it seemed to be over.
+    let mut rows = database.rows(900, Fault::None);
+    for (count, fault) in [(240, Fault::SequentialScans), (60, Fault::None), (100, Fault::SequentialScans)] {
+        rows.extend(database.rows(count, fault));
+    }
+    let known = [(1200, None), (900, Some(1140))];
+    assert!(matches!(begun_anew(&model, &rows, 1299, &known), State::Standing { .. }));
 }
 
 /// Incidents by name and end, of batches of so many rows.

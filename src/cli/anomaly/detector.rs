@@ -21,6 +21,7 @@ use crate::anomaly::matrix::{Column, Matrix};
 use crate::anomaly::model_path;
 use crate::anomaly::packs;
 use crate::anomaly::reason::Reason;
+use crate::anomaly::rows::NEWEST;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
 use crate::anomaly::{alarm, fetch, model};
@@ -34,8 +35,6 @@ use crate::world::store::Store;
 
 /// The history may begin this part of the window before the first row of a coarse look at it.
 const COARSE: i64 = 300;
-/// An incident that lasted longer is the new normal, which is to be learnt.
-const SHIFTED_MS: i64 = 48 * 3_600_000;
 /// Longest time after an incident in which another one is the same.
 const LONGEST_MERGE_MS: i64 = 3_600_000;
 
@@ -46,7 +45,7 @@ pub struct TrainDetector {
     #[arg(long)]
     detector: String,
     /// Name of the model in the store, which is that of the Job.
-    #[arg(long)]
+    #[arg(long, default_value = "by-hand")]
     model_name: String,
     /// Where models are kept: `file:///directory` or `s3://bucket/prefix`.
     #[arg(long, env = "HOWDAH_MODEL_STORE")]
@@ -161,14 +160,15 @@ fn unseen_pack(packs: &[Pack], features: &[Watched], rows: &Rows) -> Option<Stri
     let moves = |pack: Pack, one: &Watched| {
         one.kind != FeatureKind::Config && packs::features(pack).iter().any(|shipped| shipped.name == one.name)
     };
-    let missing = |column: &Vec<f64>| 2 * column.iter().filter(|value| value.is_nan()).count() > column.len();
+    let mostly = |values: &[f64]| 2 * values.iter().filter(|value| value.is_nan()).count() > values.len();
+    let missing = |column: &Vec<f64>| mostly(column) || mostly(&column[column.len() - column.len() / NEWEST..]);
     let unseen = |pack: &&Pack| {
         let mut columns = features.iter().zip(&rows.columns).filter(|(one, _)| moves(**pack, one)).peekable();
         **pack != Pack::NodeExporter && columns.peek().is_some() && columns.all(|(_, column)| missing(column))
     };
     packs.iter().find(unseen).map(|pack| {
         format!(
-            "all features of {pack:?} are missing in most rows: see that Prometheus scrapes its target and that \
+            "all features of {pack:?} are missing in most rows, or in most of the newest: see that Prometheus scrapes its target and that \
              prometheus.selector fits its labels, or take it out of features.packs"
         )
     })
@@ -178,8 +178,8 @@ fn kept(error: &crate::world::store::StoreError) -> Trouble {
     Trouble::new(Reason::ModelStoreUnavailable, error.to_string())
 }
 
-/// Times that are not normal: what the user says, incidents unless he calls them normal, and the trials of tunings.
-/// Milliseconds since 1970.
+/// Times that are not normal: what the user says, incidents (however long) unless he calls them normal, and the trials of
+/// tunings. Milliseconds since 1970.
 fn excluded(detector: &AnomalyDetector, trials: &[TuningTrial], now: i64) -> Vec<(i64, i64)> {
     let ms = |time: &Time| time.0.as_millisecond();
     let mut ranges: Vec<(i64, i64)> =
@@ -188,7 +188,7 @@ fn excluded(detector: &AnomalyDetector, trials: &[TuningTrial], now: i64) -> Vec
         let shown = status.incidents.iter().filter(|incident| !incident.is_normal());
         let shown = shown.map(|incident| (ms(&incident.since), incident.until.as_ref().map_or(now, ms)));
         let past = status.past_incidents.iter().map(|past| (ms(&past.from), ms(&past.to)));
-        ranges.extend(shown.chain(past).filter(|(from, to)| to - from < SHIFTED_MS));
+        ranges.extend(shown.chain(past));
     }
     ranges.extend(trials.iter().filter_map(|trial| coincidence::span(trial, now)));
     ranges
@@ -270,6 +270,7 @@ fn told(spec_hash: String, data_hash: String, summary: &Summary) -> TrainedModel
         rows: whole(summary.rows_used),
         rows_left_out: whole(summary.rows_excluded + summary.rows_skipped + summary.rows_trimmed),
         features: number(summary.metrics_used.len()),
+        epochs: i32::try_from(summary.epochs).unwrap_or(i32::MAX),
         loss: Decimal::rounded(outcome.loss),
         threshold: Decimal::rounded(outcome.threshold.score),
         threshold_method: format!(
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn incidents_trials_and_what_people_say_are_left_out_and_a_new_normal_is_not() {
+    fn incidents_trials_and_what_people_say_are_left_out_unless_it_is_called_normal() {
         let detector: AnomalyDetector = serde_json::from_value(json!({
             "metadata": {"name": "orders"},
             "spec": {
@@ -310,9 +311,11 @@ mod tests {
                 "training": {"exclude": [{"from": "1970-01-01T00:00:01Z", "to": "1970-01-01T00:00:02Z"}]},
             },
             "status": {
-                "incidents": [{
-                    "id": "a", "since": "1970-01-01T00:00:03Z", "raised": "1970-01-01T00:00:03Z", "peak": "2", "message": "",
-                }],
+                "incidents": [
+                    {"id": "a", "since": "1970-01-01T00:00:03Z", "raised": "1970-01-01T00:00:03Z", "peak": "2", "message": ""},
+                    {"id": "b", "since": "1970-01-01T00:00:02Z", "raised": "1970-01-01T00:00:02Z", "peak": "2", "message": "",
+                     "label": "normal"},
+                ],
                 "pastIncidents": [
                     {"from": "1970-01-01T00:00:04Z", "to": "1970-01-01T00:00:05Z"},
                     {"from": "1970-01-01T00:00:04Z", "to": "1970-01-04T00:00:00Z"},
@@ -325,7 +328,8 @@ mod tests {
             "spec": {"tuning": "demo", "session": "s", "number": 4, "kind": "Explore", "marker": "m", "parameters": {}},
         }))
         .unwrap();
-        let expected = [(1000, 2000), (3000, 9000), (4000, 5000), (6000, 9000)];
+        // A fault of a weekend is not the new normal on Monday.
+        let expected = [(1000, 2000), (3000, 9000), (4000, 5000), (4000, 3 * 86_400_000), (6000, 9000)];
         assert_eq!(excluded(&detector, &[trial], 9000), expected);
     }
 
@@ -344,7 +348,9 @@ mod tests {
             Rows { times: (0..100).collect(), columns: features.iter().map(column).collect(), ..Rows::default() }
         };
         assert!(unseen_pack(&both, &features, &rows(Pack::PostgresExporter, 13)).unwrap().contains("PostgresExporter"));
-        assert_eq!(unseen_pack(&both, &features, &rows(Pack::PostgresExporter, 60)), None);
+        // Its rows are the older half: who learns without it now would know nothing of the database.
+        assert!(unseen_pack(&both, &features, &rows(Pack::PostgresExporter, 60)).is_some());
+        assert_eq!(unseen_pack(&both, &features, &rows(Pack::PostgresExporter, 97)), None);
         assert_eq!(unseen_pack(&both, &features, &rows(Pack::NodeExporter, 0)), None);
     }
 

@@ -131,10 +131,11 @@ mod tests {
 
     #[test]
     fn a_detector_or_files_are_meant_and_each_needs_its_own() {
-        let detector = "--detector shop/orders --model-name m --model-store s3://models";
-        assert!(matches!(train(detector), Ok(Train::Detector(_))));
+        for detector in ["--detector shop/orders", "--detector shop/orders --model-name m"] {
+            assert!(matches!(train(&format!("{detector} --model-store s3://models")), Ok(Train::Detector(_))));
+        }
         assert!(matches!(train("--input a.csv --output m"), Ok(Train::Files(_))));
-        for incomplete in ["", "--input a.csv", "--output m", "--detector shop/orders --model-store s3://models"] {
+        for incomplete in ["", "--input a.csv", "--output m", "--detector shop/orders"] {
             assert!(train(incomplete).is_err(), "{incomplete}");
         }
         assert!(matches!(explain("shop/orders --model-store s3://models --out i.svg"), Ok(Explain::Detector { .. })));

@@ -6,18 +6,21 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::anomaly::crd::{AnomalyDetector, IncidentStatus};
+use crate::anomaly::crd::{AnomalyDetector, CauseStatus, ContributionStatus, IncidentStatus};
 use crate::anomaly::drawing;
 use crate::anomaly::facts::SETTLE_MS;
 use crate::anomaly::features::{learnt_from, metrics, scrapes, watched};
 use crate::anomaly::fetch;
-use crate::anomaly::incident::{Incident, Recorder};
+use crate::anomaly::incident::{ChangeEvent, Incident, Recorder};
+use crate::anomaly::matrix::Kind;
 use crate::anomaly::model::Model;
 use crate::anomaly::model_path;
-use crate::anomaly::score::{Scored, Scorer};
+use crate::anomaly::score::{Contribution, Direction, Scored, Scorer};
 use crate::anomaly::sentence;
+use crate::anomaly::signature::Cause;
 use crate::anomaly::watching::signatures;
 use crate::cli::cluster;
 use crate::duration;
@@ -91,14 +94,21 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
             }
         }
     }
-    let incident = pick(found, wanted).with_context(|| {
-        format!("the rows of {} in Prometheus no longer show incident {}", arguments.detector, wanted.id)
-    })?;
+    ensure!(
+        judged.iter().any(|scored| scored.score.is_some()),
+        "Prometheus no longer has the rows of {} at {}: there is nothing to draw",
+        arguments.detector,
+        wanted.since.0
+    );
+    let incident = pick(found, wanted).unwrap_or_else(|| {
+        eprintln!(
+            "the model that is used by now would not alarm on it: its scores are drawn beside what was said then"
+        );
+        recorded(wanted, &scorer.model().metrics)
+    });
+    let incident = Incident { changes: coincidences(wanted), ..incident };
     // The picture itself may go to the standard output, out of a pod.
     eprintln!("{}", sentence::incident(&incident, range.1));
-    for what in &wanted.coincidences {
-        eprintln!("coincides: {what}");
-    }
     std::fs::write(out, drawing::svg(&incident, &judged))
         .with_context(|| format!("{} can't be written", out.display()))?;
     eprintln!("picture: {}", out.display());
@@ -115,6 +125,37 @@ fn pick(found: Vec<Incident>, wanted: &IncidentStatus) -> Option<Incident> {
     let index = found.iter().position(|incident| incident.id == wanted.id);
     let index = index.or_else(|| found.iter().position(overlaps))?;
     found.into_iter().nth(index)
+}
+
+/// The incident as the status tells it.
+fn recorded(wanted: &IncidentStatus, metrics: &[(String, Kind)]) -> Incident {
+    let ms = |time: &Time| time.0.as_millisecond();
+    let contribution = |one: &ContributionStatus| Contribution {
+        metric: one.metric.clone(),
+        kind: metrics.iter().find(|(name, _)| *name == one.metric).map_or(Kind::Gauge, |(_, kind)| *kind),
+        now: one.now.0,
+        expected: one.expected.map(|expected| expected.0),
+        direction: if one.direction == format!("{:?}", Direction::Down) { Direction::Down } else { Direction::Up },
+        share: one.share_percent.0 / 100.0,
+        onset: one.onset.as_ref().map(ms),
+    };
+    let cause = |one: &CauseStatus| Cause { cause: one.cause.clone(), similarity: one.similarity.0 };
+    Incident {
+        id: wanted.id.clone(),
+        since: ms(&wanted.since),
+        until: wanted.until.as_ref().map(ms),
+        peak: wanted.peak.0,
+        contributors: wanted.contributors.iter().map(contribution).collect(),
+        causes: wanted.causes.iter().map(cause).collect(),
+        changes: coincidences(wanted),
+        change: wanted.changes.iter().map(|(name, moved)| (name.clone(), moved.0)).collect(),
+    }
+}
+
+/// What coincided, as it was seen then: the rows show only some of it.
+fn coincidences(wanted: &IncidentStatus) -> Vec<ChangeEvent> {
+    let since = wanted.since.0.as_millisecond();
+    wanted.coincidences.iter().map(|what| ChangeEvent { time: since, what: what.clone() }).collect()
 }
 
 fn find<'a>(detector: &'a AnomalyDetector, id: Option<&str>) -> Result<&'a IncidentStatus> {
@@ -147,6 +188,27 @@ mod tests {
             changes: Vec::new(),
             change: Change::new(),
         }
+    }
+
+    #[test]
+    fn what_the_status_tells_is_drawn_where_the_model_of_today_sees_nothing() {
+        let wanted: IncidentStatus = serde_json::from_value(json!({
+            "id": "b", "since": "1970-01-01T00:01:40Z", "raised": "1970-01-01T00:01:40Z",
+            "until": "1970-01-01T00:03:20Z", "peak": "4.2", "message": "",
+            "contributors": [{"metric": "idx_scan", "now": "1", "expected": "9", "direction": "Down", "sharePercent": "50",
+                              "onset": "1970-01-01T00:01:30Z"}],
+            "causes": [{"cause": "missing index", "similarity": "0.8"}],
+            "coincidences": ["index_count 5 → 4"],
+        }))
+        .unwrap();
+        let incident = recorded(&wanted, &[("idx_scan".to_owned(), Kind::Counter)]);
+        let said = sentence::incident(&incident, 0);
+        for words in ["4.2× threshold", "idx_scan 9/s → 1/s (00:01:30)", "missing index (0.80)", "index_count 5 → 4"]
+        {
+            assert!(said.contains(words), "{said}");
+        }
+        let svg = drawing::svg(&incident, &[]);
+        assert!(svg.contains("index_count"), "{svg}");
     }
 
     #[test]

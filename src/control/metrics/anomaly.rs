@@ -30,6 +30,8 @@ pub struct AnomalySample {
     pub model_trained_at: Option<f64>,
     /// Seconds that an open anomaly has lasted.
     pub anomalous_seconds: f64,
+    /// A rule over these metrics is to alert: somebody is to be told, and nobody else tells an Alertmanager.
+    pub alerts_by_rule: bool,
 }
 
 /// The families of `howdah_anomaly_*`.
@@ -40,6 +42,7 @@ pub struct AnomalyMetrics {
     contribution: Gauges,
     model_trained_at: Gauges,
     anomalous_seconds: Gauges,
+    alerts_by_rule: Gauges,
     scored: Counters,
     skipped: Counters,
     /// What is told of each detector under more labels than its name: contributions, and why rows were skipped.
@@ -69,6 +72,11 @@ impl AnomalyMetrics {
             &metrics.model_trained_at,
         );
         gauge("howdah_anomaly_anomalous_seconds", "How long the open anomaly has lasted", &metrics.anomalous_seconds);
+        gauge(
+            "howdah_anomaly_alerts_by_rule",
+            "1 in mode Alert, unless the detector itself tells an Alertmanager",
+            &metrics.alerts_by_rule,
+        );
         registry.register("howdah_anomaly_rows_scored", "Rows that were scored", metrics.scored.clone());
         registry.register(
             "howdah_anomaly_rows_skipped",
@@ -88,6 +96,7 @@ impl AnomalyMetrics {
             }
         }
         self.anomalous_seconds.get_or_create(&labels).set(sample.anomalous_seconds);
+        self.alerts_by_rule.get_or_create(&labels).set(f64::from(u8::from(sample.alerts_by_rule)));
         for state in &sample.states {
             let value = if *state == sample.state { 1.0 } else { 0.0 };
             self.state.get_or_create(&with(&labels, "state", state)).set(value);
@@ -122,7 +131,7 @@ impl AnomalyMetrics {
     /// Forgets a detector that is gone; `states` are those that it was told under.
     pub fn forget(&self, namespace: &str, name: &str, states: &[&str]) {
         let labels = labels(namespace, name);
-        for family in [&self.score, &self.model_trained_at, &self.anomalous_seconds] {
+        for family in [&self.score, &self.model_trained_at, &self.anomalous_seconds, &self.alerts_by_rule] {
             family.remove(&labels);
         }
         for state in states {
@@ -172,6 +181,7 @@ mod tests {
             contributions: contributions.iter().map(|(name, share)| ((*name).to_owned(), *share)).collect(),
             model_trained_at: Some(1e9),
             anomalous_seconds: 30.0,
+            alerts_by_rule: true,
         }
     }
 
@@ -185,6 +195,7 @@ mod tests {
             "howdah_anomaly_score{namespace=\"shop\",detector=\"orders\"} 4.2",
             "howdah_anomaly_state{namespace=\"shop\",detector=\"orders\",state=\"Anomalous\"} 1",
             "howdah_anomaly_state{namespace=\"shop\",detector=\"orders\",state=\"Normal\"} 0",
+            "howdah_anomaly_alerts_by_rule{namespace=\"shop\",detector=\"orders\"} 1",
             "howdah_anomaly_contribution_ratio{namespace=\"shop\",detector=\"orders\",feature=\"seq_tup_read\",rank=\"1\"} 0.6",
             "howdah_anomaly_rows_scored_total{namespace=\"shop\",detector=\"orders\"} 3",
             "howdah_anomaly_rows_skipped_total{namespace=\"shop\",detector=\"orders\",reason=\"DataIncomplete\"} 2",

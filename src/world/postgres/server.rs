@@ -84,6 +84,9 @@ pub async fn file_settings(client: &Client) -> Result<Vec<FileSetting>, QueryErr
     Ok(rows.iter().map(line).collect())
 }
 
+/// Names that programs give to the sessions with which they make a backup: a session may see every other's name.
+const BACKUPS: &str = "^(pg_basebackup|pg_dump|pg_dumpall|pgBackRest|barman|wal-g)";
+
 /// What the server is and how far it is.
 pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
     let row = client
@@ -93,12 +96,16 @@ pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
              (extract(epoch FROM pg_postmaster_start_time()) * 1000)::int8, \
              (extract(epoch FROM pg_conf_load_time()) * 1000)::int8, \
              nullif(current_setting($1, true), ''), \
-             sizes.total, sizes.benchmark, host(inet_server_addr()) \
+             sizes.total, sizes.benchmark, host(inet_server_addr()), \
+             CASE WHEN NOT pg_is_in_recovery() \
+                  THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8 END, \
+             ARRAY(SELECT DISTINCT application_name FROM pg_catalog.pg_stat_activity \
+                   WHERE application_name ~ $3 ORDER BY 1) \
              FROM (SELECT coalesce(sum(size), 0)::int8 AS total, \
                    coalesce(sum(size) FILTER (WHERE datname = $2), 0)::int8 AS benchmark \
                    FROM (SELECT datname, pg_database_size(oid) AS size FROM pg_catalog.pg_database \
                          WHERE has_database_privilege(oid, 'CONNECT')) AS databases) AS sizes",
-            &[&MARKER, &DATABASE],
+            &[&MARKER, &DATABASE, &BACKUPS],
         )
         .await
         .map_err(|error| query_error("asking the server what it is", &error))?;
@@ -112,5 +119,7 @@ pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
         database_bytes: row.get(6),
         benchmark_bytes: row.get(7),
         address: row.get(8),
+        timeline: row.get(9),
+        backups: row.get(10),
     })
 }

@@ -82,6 +82,29 @@ fn an_incident_is_told_once_when_it_begins_and_once_when_it_ends() {
     assert!(report.events.is_empty());
 }
 
+/// Hours later "(30 s)" would be a lie; a status that is written with every row would be a load.
+#[test]
+fn what_is_said_of_an_incident_that_goes_on_does_not_grow_old() {
+    let mut facts = healthy(json!({}));
+    let mut said = Vec::new();
+    for minute in 0..=200 {
+        sees(&mut facts, vec![incident(NOON, 4.2)]);
+        let now = facts.now_ms();
+        facts.scoring.as_mut().unwrap().as_mut().unwrap().time = now;
+        look(&mut facts);
+        let known = facts.status().incidents[0].clone();
+        assert_eq!(message(&facts, "Anomalous"), known.message);
+        if said.last() != Some(&known.message) {
+            said.push(known.message);
+        }
+        let as_of = known.as_of.unwrap().0.as_millisecond() - NOON;
+        assert!(minute < 2 || 2 * as_of > minute * 60_000, "as of {as_of} ms in minute {minute}");
+        pass(&mut facts, 60_000);
+    }
+    assert!(said.len() <= 10, "{said:#?}");
+    assert!(said.last().unwrap().contains("(2 h)"), "{said:#?}");
+}
+
 #[test]
 fn when_an_incident_went_on_is_known() {
     let mut facts = healthy(json!({}));
@@ -177,14 +200,37 @@ fn a_shifted_baseline_is_told_once() {
     let mut facts = healthy(json!({}));
     sees(&mut facts, vec![incident(NOON, 4.2)]);
     look(&mut facts);
-    let Some(Ok(scoring)) = &mut facts.scoring else { panic!() };
-    scoring.alarm = alarm::State::BaselineShifted { since: NOON };
+    pass(&mut facts, alarm::SHIFTED_AFTER_MS);
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
     let (_, report) = look(&mut facts);
     assert_eq!(
         (report.events[0].0, condition(&facts, "Anomalous").as_str()),
         ("BaselineShifted", "True BaselineShifted")
     );
     assert!(look(&mut facts).1.events.is_empty());
+    // Nor is it told again after a look that saw nothing.
+    let scoring = facts.scoring.replace(Err(Trouble::new(Reason::PrometheusUnreachable, "down")));
+    assert!(look(&mut facts).1.events.is_empty());
+    facts.scoring = scoring;
+    assert!(look(&mut facts).1.events.is_empty());
+    assert_eq!(condition(&facts, "Anomalous"), "True BaselineShifted");
+}
+
+/// A scrape that failed leaves a row without values, and one whose counters have no rate.
+#[test]
+fn a_row_or_two_without_values_are_told_to_nobody() {
+    let mut facts = healthy(json!({}));
+    let judged = facts.scored().unwrap().time;
+    let lapse = |facts: &mut Facts, ms: i64| {
+        let Some(Ok(scoring)) = &mut facts.scoring else { panic!() };
+        (scoring.skipped, scoring.judged_ms) = (Some("DataIncomplete".into()), Some(judged));
+        (scoring.score, scoring.time) = (Some(0.4), judged + ms);
+        look(facts);
+        (condition(facts, "Ready"), facts.status().state)
+    };
+    assert_eq!(lapse(&mut facts, 30_000), ("True Scoring".to_owned(), Some(State::Normal)));
+    assert_eq!(lapse(&mut facts, 150_000), ("False DataIncomplete".to_owned(), Some(State::Blind)));
+    assert!(message(&facts, "Scoring").contains("counters have no rate"), "{}", message(&facts, "Scoring"));
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn nothing_is_called_normal_and_no_score_stays_while_nothing_is_scored() {
         let Some(Ok(scoring)) = &mut facts.scoring else { panic!("nothing scores") };
         scoring.skipped = Some("WarmUp".into());
     };
-    let wrong: Spoil = |facts| facts.detector.spec.training.schedule = Some("0 25 * * *".into());
+    let wrong: Spoil = |facts| facts.detector.spec.features.exclude = vec!["no_such_feature".into()];
     for (spoil, told) in [
         (unseen, "False PrometheusUnreachable"),
         (skipped, "False DataIncomplete"),
@@ -103,6 +103,19 @@ fn nothing_is_called_normal_and_no_score_stays_while_nothing_is_scored() {
         assert_eq!((condition(&facts, "Anomalous").as_str(), facts.status().score), (told, None));
         assert_eq!(facts.status().state, Some(State::Blind));
     }
+}
+
+/// What is wrong with trainings to come hides nothing of what comes now.
+#[test]
+fn a_schedule_that_is_wrong_stops_trainings_and_not_the_scores() {
+    let mut facts = healthy(json!({"training": {"schedule": "0 25 * * *"}}));
+    sees(&mut facts, vec![incident(NOON, 4.2)]);
+    let (decision, _) = look(&mut facts);
+    assert!(decision.steps.is_empty());
+    assert_eq!(condition(&facts, "Ready"), "False InvalidSpecification");
+    assert!(message(&facts, "Ready").contains("0 25 * * *"));
+    assert_eq!(condition(&facts, "Anomalous"), "True AnomalyDetected");
+    assert_eq!((condition(&facts, "Scoring").as_str(), facts.status().incidents.len()), ("True Scoring", 1));
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn trained(facts: &Facts, alarms: i32, days: f64) -> TrainedModel {
         rows: 11_520,
         rows_left_out: 120,
         features: 41,
+        epochs: 60,
         loss: Decimal(0.031),
         threshold: Decimal(4.5),
         threshold_method: "EmpiricalQuantile of 120 in 3400 rows".into(),
