@@ -242,9 +242,11 @@ impl Setting {
     }
 
     /// The value that is configured, as `SHOW` would print it. It is not the one in effect where the server computes that
-    /// itself: `wal_buffers` at its default of -1 shows a share of `shared_buffers`, and `override` as its source.
+    /// itself: `wal_buffers` at its default of -1 shows a share of `shared_buffers`, and as its source `default`, or
+    /// `override` after a start with a -1 that stands in a file.
     pub fn configured(&self) -> String {
-        let computed = self.source == "override" && self.boot_value.as_deref() == Some("-1");
+        let by_server = matches!(self.source.as_str(), "default" | "override");
+        let computed = by_server && self.boot_value.as_deref() == Some("-1");
         if computed { "-1".to_owned() } else { self.display() }
     }
 

@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::crd::Builtin;
 
+/// Bytes of pgbench's own tables with their indexes for each unit of scale, and half of that for what updates leave.
+pub const SCALE_BYTES: i64 = 24 << 20;
+/// Share of the data volume that databases may take when a session begins.
+pub const FULL: f64 = 0.8;
+
 /// One benchmark run. It travels to the benchmark's Job as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

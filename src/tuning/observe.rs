@@ -1,6 +1,6 @@
 //! Gathers the facts of a tuning. Not seeing something is a fact, not an error.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -84,7 +84,11 @@ impl Surroundings {
                 Ok(listed) => anomalies(listed.items, &facts.tuning),
                 // The kind is not installed, so nothing is detected.
                 Err(KubeError::NotFound { .. }) => Vec::new(),
-                Err(error) => return Err(error),
+                // Nothing is concluded from an anomaly that is not seen: the other guardrails go on.
+                Err(error) => {
+                    tracing::warn!(%error, "a trial runs without the guardrail of its instance's detectors");
+                    Vec::new()
+                }
             };
         }
         Ok(())
@@ -223,11 +227,22 @@ fn rivals(all: Vec<PostgresTuning>, instances: &[PostgresInstance], tuning: &Pos
                 created: other.metadata.creation_timestamp.clone(),
                 running: session.is_some_and(|s| s.settled.is_none()),
                 waiting: session.is_none_or(|s| s.settled.is_some() && !decide::is_of(s, &other))
+                    && !is_hopeless(&other)
                     && !other.spec.suspend
                     && other.metadata.deletion_timestamp.is_none(),
             }
         })
         .collect()
+}
+
+/// It can't begin before somebody changes its specification.
+fn is_hopeless(tuning: &PostgresTuning) -> bool {
+    let conditions = tuning.status.iter().flat_map(|status| &status.conditions);
+    let of_now = |condition: &&Condition| condition.observed_generation == tuning.metadata.generation;
+    conditions.filter(of_now).any(|condition| {
+        let wrong = [Reason::InvalidKnobs.word(), Reason::InvalidSpecification.word()];
+        condition.type_ == "Stalled" && condition.status == "True" && wrong.contains(&condition.reason.as_str())
+    })
 }
 
 #[cfg(test)]

@@ -126,12 +126,14 @@ impl Plan<'_> {
             .unwrap_or(original)
     }
 
-    /// The last proposal since the last baseline: the knobs that need a restart are turned in an outer loop around it.
+    /// The last proposal since the last baseline: the knobs that need a restart are turned in an outer loop around it. After
+    /// one that was not measured the baseline is in effect again: a restart is due anyway, and its values are no place to
+    /// stay at.
     fn current_outer_setting(&self) -> Option<&Record> {
         self.records
             .iter()
             .rev()
-            .take_while(|r| !r.is_baseline())
+            .take_while(|r| !r.is_baseline() && matches!(r.outcome, Outcome::Measured(_)))
             .find(|r| matches!(r.kind, TrialKind::Explore | TrialKind::Policy | TrialKind::Refine))
     }
 
@@ -319,6 +321,29 @@ mod tests {
         // The next trial is chosen in the state that the last one left, whatever it was for.
         let request = plan.request(TrialKind::Policy, None);
         assert_eq!((request.state, request.number, request.exploration_index), (vec![6.0], 7, 1));
+    }
+
+    /// A restart is due anyway, and what it failed with is no place to stay at.
+    #[test]
+    fn a_trial_that_failed_pins_no_knob_that_needs_a_restart() {
+        let mut spec = spec();
+        spec.restart_policy = RestartPolicy::Always;
+        let space =
+            Space::build(&spec.knobs, RestartPolicy::Always, Durability::Strict, &settings(), &resources()).unwrap();
+        let outer = space.restart_dimensions();
+        let width = space.baseline().len();
+        let high: Vec<f64> = vec![0.8; width];
+        let last = |outcome: Outcome| Record { point: high.clone(), ..record(2, TrialKind::Explore, outcome) };
+        let admitted = |second: Record| {
+            let mut plan = plan(&spec, vec![measured(1, TrialKind::Baseline, 100.0), second]);
+            plan.space = space.clone();
+            plan.baseline = space.baseline();
+            plan.admit(&vec![0.2; width]).point[outer[0]]
+        };
+        let Record { outcome: measured, .. } = measured(2, TrialKind::Explore, 110.0);
+        assert!(admitted(last(measured)) > 0.5, "a measured one does");
+        assert!(admitted(last(Outcome::Failed)) < 0.5);
+        assert!(admitted(last(Outcome::Interrupted)) < 0.5);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use super::local_server::LocalServer;
 use super::{RESTART_LIMIT, Tune};
 use crate::postgres::error::{ConnectError, QueryError};
+use crate::postgres::server::ServerFacts;
 use crate::postgres::setting::Settings;
 use crate::postgres::uri::Uri;
+use crate::tuning::benchmark::{FULL, SCALE_BYTES};
 use crate::tuning::crd::PostgresTuningSpec;
 use crate::tuning::knobs::Resources;
 use crate::tuning::measurement::Parameters;
@@ -53,7 +55,7 @@ impl Target {
             bail!("the server is a standby or still recovers; give the URI of the primary");
         }
         let settings = server::settings(&client).await?;
-        let resources = resources(&client, &uri, tune, &settings).await?;
+        let resources = resources(&client, &uri, tune, &settings, &facts).await?;
         let durability = spec.safety.durability;
         let space = Space::build(&spec.knobs, spec.restart_policy, durability, &settings, &resources)
             .map_err(|errors| anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
@@ -195,7 +197,13 @@ async fn stored(client: &Client, names: &[String]) -> Result<Parameters> {
         .collect())
 }
 
-async fn resources(client: &Client, uri: &Uri, tune: &Tune, settings: &Settings) -> Result<Resources> {
+async fn resources(
+    client: &Client,
+    uri: &Uri,
+    tune: &Tune,
+    settings: &Settings,
+    facts: &ServerFacts,
+) -> Result<Resources> {
     let used = match container::find(client).await? {
         Some(cgroup) => container::read(client, cgroup).await?,
         None => None,
@@ -218,20 +226,38 @@ async fn resources(client: &Client, uri: &Uri, tune: &Tune, settings: &Settings)
     let (Some(memory_bytes), Some(cpu_millis)) = (memory, cpu_millis) else {
         bail!("what the server may use can't be seen from here: give --memory and --cpu");
     };
-    let data_volume_bytes = match (&tune.data_volume, &tune.pgdata) {
-        (Some(text), _) => Some(size(text)?),
-        (None, Some(pgdata)) => volume(pgdata),
-        (None, None) => None,
+    let growth = growth(tune, facts);
+    // Of a volume that is told all counts that is on it; of one that is seen, what is free.
+    let (data_volume_bytes, database_bytes) = match (&tune.data_volume, &tune.pgdata) {
+        (Some(text), _) => (Some(size(text)?), facts.database_bytes.unsigned_abs() + growth),
+        (None, Some(pgdata)) => (volume(pgdata), growth),
+        (None, None) => (None, 0),
     };
+    if let Some(volume) = data_volume_bytes.filter(|volume| database_bytes as f64 > FULL * *volume as f64) {
+        let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
+        bail!(
+            "the databases would take {:.1} GiB, {:.1} GiB of them the benchmark's, and the data volume has {:.1} GiB: a server \
+             without room for its WAL stops; lower --scale, make room, or correct --data-volume",
+            gib(database_bytes),
+            gib(growth),
+            gib(volume)
+        );
+    }
     let max_connections = settings.get("max_connections").and_then(|s| s.value.parse().ok()).unwrap_or(100);
     Ok(Resources {
         memory_bytes,
         cpu_millis: u32::try_from(cpu_millis).unwrap_or(u32::MAX),
         data_volume_bytes,
-        database_bytes: 0,
+        database_bytes,
         max_connections,
         clients: tune.clients.unsigned_abs(),
     })
+}
+
+/// Bytes that the benchmark's own tables have yet to take. How much a script of the user's fills is not known.
+fn growth(tune: &Tune, facts: &ServerFacts) -> u64 {
+    let wanted = if tune.init.is_none() { i64::from(tune.scale) * SCALE_BYTES } else { 0 };
+    (wanted - facts.benchmark_bytes).max(0).unsigned_abs()
 }
 
 /// A size in PostgreSQL's notation.

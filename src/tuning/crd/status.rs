@@ -86,6 +86,15 @@ pub struct SessionRecord {
     /// into effect once; what others change afterwards is theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
+    /// The timeline of the server's write-ahead log when it began: another one tells that another server is the primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<i64>,
+    /// Since when the recommendation has been on its way into effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applying_since: Option<Time>,
+    /// The recommendation with which the server did not come up in time: it is not applied again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// What it had left in effect before it takes that back or brings something else into effect: all that it may replace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,

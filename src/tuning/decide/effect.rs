@@ -72,6 +72,11 @@ impl Target {
         wanted
     }
 
+    /// The first value that the server does not show.
+    pub(super) fn first_mismatch(&self, facts: &Facts) -> Option<Mismatch> {
+        safety::readback(&self.expected, facts.settings(), facts.our_file()).into_iter().next()
+    }
+
     /// A short name for annotations.
     fn name(&self) -> &str {
         self.text.as_deref().and_then(configuration::marker_in).unwrap_or(BASELINE)
@@ -132,6 +137,11 @@ pub(super) fn bring(facts: &Facts, target: &Target) -> Effect {
         if is_due && server.marker.as_deref() != wanted {
             return Effect::Steps { steps: vec![Step::Reload], message: "the server reads the configuration".into() };
         }
+    }
+    // Written, and not read yet: whoever wrote it did not come to the reload.
+    let unread: Vec<String> = target.wanted().into_keys().filter(|knob| !theirs.contains(knob)).collect();
+    if matches!(way, ConfigurationWay::AlterSystem { .. }) && facts.waits_for_reload(&unread).is_some() {
+        return Effect::Steps { steps: vec![Step::Reload], message: "the server reads what was written".into() };
     }
     let mut mismatches = safety::readback(&target.expected, facts.settings(), facts.our_file());
     mismatches.retain(|mismatch| !theirs.contains(mismatch.name()));

@@ -3,8 +3,10 @@
 use super::super::crd::{Mode, SessionOutcome, SessionRecord};
 use super::super::facts::{BASELINE, Facts};
 use super::super::reason::Reason;
+use super::super::safety;
 use super::effect::{self, Effect, Target};
-use super::{Decision, IDLE, SOON, restoring};
+use super::{Decision, IDLE, SOON, restart_limit_seconds, restoring};
+use crate::instance;
 
 /// Why an approval that comes late, or another mode, changes nothing.
 const CHANGED: &str = "somebody, or another tuning, has changed the configuration since this session ended, and the gain was \
@@ -12,6 +14,11 @@ const CHANGED: &str = "somebody, or another tuning, has changed the configuratio
 
 /// Somebody took the recommendation back, which is his right.
 const REPLACED: &str = "the recommendation was applied, and somebody has replaced it since, which stays";
+
+/// The server did not come up with what was verified.
+const REFUSED: &str = "the server did not come up with the recommendation in the time that safety.maxRecoverySeconds allows, and \
+                       the baseline was restored: see the log of its container; the annotation howdah.dev/restart-session \
+                       begins anew";
 
 /// Brings the outcome's configuration into effect and says how the tuning ended.
 pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOutcome) -> Decision {
@@ -25,7 +32,7 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     if session.settled.is_some() && facts.is_elsewhere(session) {
         return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, super::LEFT) };
     }
-    if session.settled.is_some() && facts.is_changed_since_it_settled() {
+    if session.settled.is_some() && (facts.is_changed_since_it_settled() || has_another_baseline(facts, session)) {
         return Decision { next: IDLE, ..Decision::stalled(Reason::Interrupted, CHANGED) };
     }
     if let Some(message) = facts.shrunk(session).filter(|_| wanted != BASELINE) {
@@ -42,13 +49,19 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
     if session.settled.is_some() {
         return restoring::unsettle(session, Reason::Applying);
     }
+    if wanted != BASELINE && session.applying_since.is_none() {
+        let session = SessionRecord { applying_since: Some(facts.now.clone()), ..session.clone() };
+        let begun = Decision::wait(Reason::Applying, "the recommendation is to take effect", SOON);
+        return Decision { session: Some(session), ..begun };
+    }
     let target = match facts.recommendation().filter(|r| r.hash == wanted) {
         Some(r) => Target::of(session, &r.recommended()),
         None => Target::original(session),
     };
     match effect::bring(facts, &target) {
         Effect::Complete => {
-            let session = SessionRecord { settled: Some(wanted.clone()), left: None, ..session.clone() };
+            let settled = Some(wanted.clone());
+            let session = SessionRecord { settled, left: None, applying_since: None, ..session.clone() };
             Decision { session: Some(session), next: SOON, ..ended(facts, outcome, &wanted) }
         }
         Effect::Steps { steps, message } => Decision::act(Reason::Applying, message, steps),
@@ -57,6 +70,27 @@ pub(super) fn settle(facts: &Facts, session: &SessionRecord, outcome: SessionOut
         }
         Effect::Blocked { reason, message } => Decision::stalled(reason, message),
     }
+}
+
+/// The server has not come up with the recommendation in the time in which it must recover: from now on the baseline is
+/// what is to stay. `None` while there is time.
+pub(super) fn refuse(facts: &Facts) -> Option<Decision> {
+    let session = facts.session().filter(|session| session.settled.is_none())?;
+    let hash = wanted(facts, session.outcome?);
+    let seconds = facts.now.0.as_second() - session.applying_since.as_ref()?.0.as_second();
+    let down =
+        matches!(facts.instance_trouble()?.reason, instance::Reason::Unreachable | instance::Reason::PodNotReady);
+    (hash != BASELINE && down && seconds > restart_limit_seconds(facts)).then(|| {
+        let session = SessionRecord { refused: Some(hash), applying_since: None, ..session.clone() };
+        let message = format!("the server has not come up with the recommendation for {seconds} s");
+        Decision { session: Some(session), ..Decision::wait(Reason::Restoring, message, SOON) }
+    })
+}
+
+/// A value that the session left at its baseline is another one by now, wherever that was set.
+fn has_another_baseline(facts: &Facts, session: &SessionRecord) -> bool {
+    let settled = session.settled.as_deref() == Some(BASELINE) && facts.server().is_some();
+    settled && !safety::readback(&session.baseline_parameters, facts.settings(), facts.our_file()).is_empty()
 }
 
 /// The recommendation that an ended session applied is still in effect, as far as can be known.
@@ -93,9 +127,14 @@ fn wanted(facts: &Facts, outcome: SessionOutcome) -> String {
         Mode::Apply => true,
     };
     match (outcome, facts.recommendation()) {
-        (SessionOutcome::Improved, Some(r)) if applies(&r.hash) => r.hash.clone(),
+        (SessionOutcome::Improved, Some(r)) if applies(&r.hash) && !is_refused(facts, &r.hash) => r.hash.clone(),
         _ => BASELINE.to_owned(),
     }
+}
+
+/// The server did not come up with this recommendation.
+fn is_refused(facts: &Facts, hash: &str) -> bool {
+    facts.session().is_some_and(|session| session.refused.as_deref() == Some(hash))
 }
 
 fn ended(facts: &Facts, outcome: SessionOutcome, settled: &str) -> Decision {
@@ -126,6 +165,7 @@ fn ended(facts: &Facts, outcome: SessionOutcome, settled: &str) -> Decision {
         (SessionOutcome::Improved, _) if settled == hash => {
             Decision::wait(Reason::Applied, format!("recommendation {hash} is in effect: {gain}"), IDLE)
         }
+        (SessionOutcome::Improved, _) if is_refused(facts, hash) => Decision::wait(Reason::NotApplied, REFUSED, IDLE),
         (SessionOutcome::Improved, Mode::RequireApproval) => {
             let message = format!("{gain}; approve it with the annotation howdah.dev/approve: {hash}");
             Decision::wait(Reason::AwaitingApproval, message, IDLE)

@@ -123,6 +123,8 @@ const SOON: Duration = Duration::from_secs(1);
 const WATCH: Duration = Duration::from_secs(2);
 /// How soon to look again while something outside must change.
 const PATIENT: Duration = Duration::from_secs(15);
+/// How long a server may take to come up besides its recovery.
+const RESTART_LIMIT_SECONDS: i64 = 120;
 /// How soon to look again when all is done.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -145,6 +147,14 @@ impl Decision {
 
 /// Decides.
 pub fn decide(facts: &Facts) -> Decision {
+    let decision = decide_here(facts);
+    match facts.failed_over() {
+        Some(elsewhere) => Decision { message: format!("{}; {elsewhere}", decision.message), ..decision },
+        None => decision,
+    }
+}
+
+fn decide_here(facts: &Facts) -> Decision {
     let tuning = &facts.tuning;
     if let Some(trouble) = &facts.unseen {
         return Decision::wait(trouble.reason, &trouble.message, PATIENT);
@@ -219,10 +229,13 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
     if facts.is_trial_running() {
         return None;
     }
+    if let Some(decision) = ending::refuse(facts).filter(|_| !facts.tuning.spec.suspend) {
+        return Some(decision);
+    }
     let trouble = facts.instance_trouble()?;
     let message = format!("{}: {}", trouble.reason, trouble.message);
     match way_back(facts) {
-        Some(Effect::Steps { steps, .. }) if helps(&trouble, &steps) => {
+        Some(Effect::Steps { steps, .. }) if helps(facts, &trouble, &steps) => {
             let message = format!("what the session changed is taken back, because of {message}");
             Some(Decision::act(Reason::Restoring, message, steps))
         }
@@ -233,21 +246,28 @@ fn step_aside(facts: &Facts) -> Option<Decision> {
 }
 
 /// Steps back to the baseline are worth a try, whatever is wrong with the instance.
-fn helps(trouble: &instance::Trouble, steps: &[Step]) -> bool {
+fn helps(facts: &Facts, trouble: &instance::Trouble, steps: &[Step]) -> bool {
     use instance::Reason::{
         ConfigMapMountedBySubPath, ConfigMapNotMounted, FieldConflict, MissingRights, NotIncluded, PodNotReady,
     };
+    let writes = matches!(steps.first(), Some(Step::WriteConfiguration(_)));
+    let restarts = steps.iter().any(|step| matches!(step, Step::Restart { .. }));
     match trouble.reason {
-        // The key is not ours any more.
-        FieldConflict => false,
-        // No further than the text: a server that does not read it, or whose role may not make it, is asked in vain.
-        MissingRights | NotIncluded | ConfigMapNotMounted | ConfigMapMountedBySubPath => {
-            matches!(steps.first(), Some(Step::WriteConfiguration(_)))
-        }
+        // The key is not ours any more, but the server is to read whose it is.
+        FieldConflict => !steps.is_empty() && !writes && !restarts,
+        // Whatever else the role may not do: that the server reads its file is asked for in vain only without this right.
+        MissingRights => writes || (!steps.is_empty() && !restarts && facts.may_reload()),
+        // No further than the text: a server that does not read it is asked in vain.
+        NotIncluded | ConfigMapNotMounted | ConfigMapMountedBySubPath => writes,
         // The configuration may be what makes it so.
         PodNotReady => !steps.is_empty(),
-        _ => !steps.is_empty() && !steps.iter().any(|step| matches!(step, Step::Restart { .. })),
+        _ => !steps.is_empty() && !restarts,
     }
+}
+
+/// How long a server may take to come up with another configuration, in seconds.
+fn restart_limit_seconds(facts: &Facts) -> i64 {
+    i64::from(facts.tuning.spec.safety.max_recovery_seconds) + RESTART_LIMIT_SECONDS
 }
 
 /// The tuning wants nothing of its instance, so that it need not wait for another one.

@@ -129,6 +129,9 @@ pub(super) fn begin(facts: &Facts) -> Decision {
         resources,
         outcome: None,
         settled: None,
+        timeline: facts.server().and_then(|server| server.timeline),
+        applying_since: None,
+        refused: None,
         left: None,
     };
     let message = format!("{} knobs are searched", session.knobs.len());

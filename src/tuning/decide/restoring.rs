@@ -26,7 +26,9 @@ pub(super) fn suspend(facts: &Facts) -> Decision {
         }
         return unsettle(session, Reason::Restoring);
     }
-    if let Some(decision) = session.settled.is_none().then(|| restore(facts, &Target::original(session))).flatten() {
+    // Whoever took the key over keeps it, and the server reads what he wrote.
+    let target = facts.taken_over().map_or_else(|| Target::original(session), Target::as_it_is);
+    if let Some(decision) = session.settled.is_none().then(|| restore(facts, &target)).flatten() {
         return decision;
     }
     // A session that ended is applied anew once it is no longer suspended, where the mode wants it so.
@@ -53,6 +55,10 @@ fn is_replaced(facts: &Facts) -> bool {
 /// `None` where the session has nothing to take back.
 pub(super) fn way_back(facts: &Facts) -> Option<Effect> {
     let session = facts.session().filter(|session| session.settled.is_none())?;
+    // The text is another's by now, and the server may still run what a trial wrote before.
+    if let Some(text) = facts.taken_over() {
+        return Some(effect::bring(facts, &Target::as_it_is(text)));
+    }
     let ends = facts.tuning.spec.suspend || !preflight::is_of(session, &facts.tuning) || facts.elsewhere.is_some();
     let target = match session.outcome {
         None if !ends => Target::of(session, &Parameters::new()),
@@ -103,7 +109,7 @@ pub(super) fn restore(facts: &Facts, target: &Target) -> Option<Decision> {
 
 /// A session that has settled on what was there before.
 pub(super) fn at_baseline(session: &SessionRecord) -> SessionRecord {
-    SessionRecord { settled: Some(BASELINE.to_owned()), left: None, ..session.clone() }
+    SessionRecord { settled: Some(BASELINE.to_owned()), left: None, applying_since: None, ..session.clone() }
 }
 
 /// Recorded before the first step away from what a session settled on: whatever comes between, a deletion or a

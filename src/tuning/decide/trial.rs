@@ -17,8 +17,6 @@ use crate::kubernetes::job::{JobPhase, PodTroubleKind};
 
 /// Seconds that a reload-only configuration may take to be in effect: the kubelet's slowest sync is about 90 s.
 const APPLY_LIMIT_SECONDS: i64 = 120;
-/// Seconds that a restart may take beyond the recovery that the specification allows.
-const RESTART_LIMIT_SECONDS: i64 = 120;
 /// Seconds that a benchmark may take to be started once its configuration is in effect.
 const START_LIMIT_SECONDS: i64 = 600;
 /// Share of the memory limit that trips the guardrail.
@@ -69,8 +67,7 @@ fn applying(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Deci
     let age = facts.seconds_in_state(trial);
     let restarting = facts.state_of(trial) == TrialState::Restarting;
     let (limit, reason) = if restarting {
-        let recovery = i64::from(facts.tuning.spec.safety.max_recovery_seconds);
-        (recovery + RESTART_LIMIT_SECONDS, Reason::RestartTimedOut)
+        (super::restart_limit_seconds(facts), Reason::RestartTimedOut)
     } else {
         (APPLY_LIMIT_SECONDS, Reason::ConfigurationNotInEffect)
     };
@@ -143,7 +140,11 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
             None => Decision::wait(progress_reason(facts), format!("trial {number} is measured"), WATCH),
         };
     }
-    match job.termination_message.as_deref().map(serde_json::from_str::<BenchmarkResult>) {
+    // One that is taken from its node says that it was stopped, which is no result.
+    let evicted = job.phase == JobPhase::Failed
+        && job.trouble.as_ref().is_some_and(|trouble| trouble.kind == PodTroubleKind::Evicted);
+    let message = job.termination_message.as_deref().filter(|_| !evicted);
+    match message.map(serde_json::from_str::<BenchmarkResult>) {
         Some(Ok(BenchmarkResult::Measured(measurement))) => observed(facts, session, trial, *measurement),
         Some(Ok(BenchmarkResult::Failed { message })) => {
             ended(facts, trial, TrialState::Failed, Reason::BenchmarkFailed, &message)
@@ -153,7 +154,7 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
         }
         // The node's fault: such a run is measured again, but not for ever.
         None if job.phase == JobPhase::Failed
-            && job.trouble.as_ref().is_none_or(|trouble| trouble.kind == PodTroubleKind::Evicted)
+            && (evicted || job.trouble.is_none())
             && facts.records().last().is_none_or(|last| last.outcome != Outcome::Interrupted) =>
         {
             let why = job.trouble.as_ref().map_or("it is gone", |trouble| trouble.message.as_str());
@@ -177,7 +178,7 @@ fn measuring(facts: &Facts, session: &SessionRecord, trial: &TuningTrial) -> Dec
 fn guardrail(facts: &Facts, trial: &TuningTrial) -> Option<(Reason, String)> {
     let started = trial.status.as_ref()?.server_started_at_ms;
     let server = facts.server();
-    if facts.was_killed_for_memory()
+    if facts.was_killed_for_memory_in(trial)
         && server.map_or(!facts.is_server_unasked(), |server| Some(server.started_at_ms) != started)
     {
         return Some((Reason::OutOfMemory, Reason::OutOfMemory.sentence().into()));
@@ -209,7 +210,7 @@ fn observed(facts: &Facts, session: &SessionRecord, trial: &TuningTrial, measure
     if let Some(message) = too_slow(facts, &measurement) {
         return ended(facts, trial, TrialState::Aborted, Reason::LatencyGuardrail, &message);
     }
-    if let Some(message) = measured_something_else(facts, trial, &measurement) {
+    if let Some(message) = measured_something_else(facts, session, trial, &measurement) {
         return ended(facts, trial, TrialState::Failed, Reason::ConfigurationNotInEffect, &message);
     }
     let number = trial.spec.number;
@@ -225,17 +226,26 @@ fn observed(facts: &Facts, session: &SessionRecord, trial: &TuningTrial, measure
     Decision::act(progress_reason(facts), message, vec![Step::SetTrial { name, status: Box::new(status) }])
 }
 
-/// A server that read another file while it was measured: somebody changed our key, or what the file is made of.
-fn measured_something_else(facts: &Facts, trial: &TuningTrial, measurement: &Measurement) -> Option<String> {
-    matches!(facts.configuration_way(), Ok(ConfigurationWay::ConfigMap { .. })).then_some(())?;
+/// A server that read something else while it was measured: somebody changed our key, what the file is made of, or a value
+/// in another place.
+fn measured_something_else(
+    facts: &Facts,
+    session: &SessionRecord,
+    trial: &TuningTrial,
+    measurement: &Measurement,
+) -> Option<String> {
+    let by_key = matches!(facts.configuration_way(), Ok(ConfigurationWay::ConfigMap { .. }));
     let at_the_end = measurement.configuration.as_deref();
-    (at_the_end != Some(trial.spec.marker.as_str())).then(|| {
-        format!(
+    if by_key && at_the_end != Some(trial.spec.marker.as_str()) {
+        return Some(format!(
             "at its end the server ran configuration {} instead of {}: somebody changed our key while it was measured",
             at_the_end.unwrap_or("without a marker"),
             trial.spec.marker
-        )
-    })
+        ));
+    }
+    facts.server()?;
+    let mismatch = Target::of(session, &trial.spec.parameters).first_mismatch(facts)?;
+    Some(format!("at its end another value was in effect: {mismatch}"))
 }
 
 fn too_slow(facts: &Facts, measurement: &Measurement) -> Option<String> {

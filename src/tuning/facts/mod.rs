@@ -170,13 +170,13 @@ impl Facts {
         since.map_or(0, |since| (self.now.0.as_millisecond() - since.0.as_millisecond()) / 1000)
     }
 
-    /// An anomaly that began while this trial was measured. The baseline's own trials are the benchmark's load and
+    /// An anomaly that began in this trial, while its configuration took effect or was measured. The baseline's own trials are the benchmark's load and
     /// nothing else: what begins in them is no configuration's fault.
     pub fn anomaly_in(&self, trial: &TuningTrial) -> Option<&Anomaly> {
         if trial.spec.parameters.is_empty() {
             return None;
         }
-        let since = trial.status.as_ref()?.since.as_ref()?;
+        let since = trial.metadata.creation_timestamp.as_ref()?;
         self.anomalies.iter().find(|anomaly| anomaly.since.0 >= since.0)
     }
 

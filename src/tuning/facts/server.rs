@@ -1,18 +1,18 @@
 //! What a tuning's facts say of the server, its configuration and its workload.
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::Facts;
 use crate::instance;
 use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
 use crate::postgres::setting::{Context, FileSetting, Setting, Settings, file_name};
+use crate::tuning::benchmark::{FULL, SCALE_BYTES};
 use crate::tuning::configuration;
 use crate::tuning::crd::{Recommendation, SessionRecord, SessionResources, TuningTrial};
 use crate::tuning::measurement::Parameters;
 use crate::tuning::reason::Reason;
-
-/// Share of the data volume that databases may take when a session begins.
-const FULL: f64 = 0.8;
 
 /// The file of `ALTER SYSTEM`.
 const AUTO_CONF: &str = "postgresql.auto.conf";
@@ -150,6 +150,19 @@ impl Facts {
         let text = key.text.as_deref().filter(|_| !key.other_owners.is_empty())?;
         let ours = |trial: &&TuningTrial| text.contains(&configuration::marker(&trial.spec.parameters));
         (!self.session_trials().iter().any(ours)).then_some(text)
+    }
+
+    /// What a failover has left behind, where `ALTER SYSTEM` configures the server that was the primary: nobody can undo there
+    /// what a trial had set.
+    pub fn failed_over(&self) -> Option<String> {
+        let (before, now) = (self.session()?.timeline?, self.server()?.timeline?);
+        let stored = matches!(self.configuration_way(), Ok(ConfigurationWay::AlterSystem { .. }));
+        (stored && before != now).then(|| {
+            format!(
+                "another server is the primary since this session began (timeline {before} → {now}), and the former one keeps \
+                 what a trial had set there: before it serves again, ALTER SYSTEM RESET the knobs of status.session on it"
+            )
+        })
     }
 
     /// A configuration file sets a marker, loaded or not.
@@ -291,10 +304,21 @@ impl Facts {
         self.known().and_then(InstanceFacts::pod).is_some_and(|pod| !pod.ready)
     }
 
-    /// The pod's container was last ended for its memory.
-    pub fn was_killed_for_memory(&self) -> bool {
+    /// The pod's container was last ended for its memory, and that since this trial is measured: one that was started
+    /// before keeps for ever why its predecessor ended.
+    pub fn was_killed_for_memory_in(&self, trial: &TuningTrial) -> bool {
+        let since = trial.status.as_ref().and_then(|status| status.since.as_ref());
         let pod = self.known().and_then(InstanceFacts::pod);
-        pod.is_some_and(|pod| pod.last_termination.as_deref() == Some("OOMKilled"))
+        pod.filter(|pod| pod.last_termination.as_deref() == Some("OOMKilled")).is_some_and(|pod| {
+            let started = pod.started_at.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
+            started.zip(since).is_none_or(|(started, since)| started >= since.0)
+        })
+    }
+
+    /// The role may have the server read its configuration files.
+    pub fn may_reload(&self) -> bool {
+        let missing = self.answer().map(|server| &server.rights.missing);
+        missing.is_some_and(|missing| !missing.iter().any(|statement| statement.contains("pg_reload_conf")))
     }
 
     /// Memory in use and its limit in bytes, where the role may see them. A container without a limit has that of the session.
@@ -364,9 +388,6 @@ impl Facts {
         })
     }
 }
-
-/// Bytes of pgbench's own tables with their indexes for each unit of scale, and half of that for what updates leave.
-const SCALE_BYTES: i64 = 24 << 20;
 
 /// What `ALTER SYSTEM` holds of an ended session that left its baseline in effect, or this recommendation on top.
 fn stored_by(session: &SessionRecord, applied: Option<&Recommendation>) -> Parameters {

@@ -151,11 +151,14 @@ mod tests {
     #[test]
     fn a_value_that_the_server_computes_for_itself_is_in_effect() {
         let mut settings = settings();
-        let setting = settings.get_mut("wal_buffers").unwrap();
-        (setting.value, setting.source, setting.boot_value) = ("2048".into(), "override".into(), Some("-1".into()));
         let wanted = |value: &str| Parameters::from([("wal_buffers".to_owned(), value.to_owned())]);
-        assert_eq!(readback(&wanted("-1"), &settings, Some(FILE)), []);
-        assert_eq!(readback(&wanted("64MB"), &settings, Some(FILE)).len(), 1);
+        // As PostgreSQL 15 tells it: of nothing that is set, and of a -1 that is.
+        for source in ["default", "override"] {
+            let setting = settings.get_mut("wal_buffers").unwrap();
+            (setting.value, setting.source, setting.boot_value) = ("2048".into(), source.into(), Some("-1".into()));
+            assert_eq!(readback(&wanted("-1"), &settings, Some(FILE)), []);
+            assert_eq!(readback(&wanted("64MB"), &settings, Some(FILE)).len(), 1);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::kubernetes::job::{JobFacts, JobPhase, PodTrouble, PodTroubleKind};
 use crate::kubernetes::pod::{ConfigMapMount, PodFacts};
 use crate::kubernetes::workload::WorkloadFacts;
 use crate::learn::rng::Random;
-use crate::postgres::server::MARKER;
+use crate::postgres::server::{MARKER, Rights};
 use crate::tuning::act::Outcome;
 use crate::tuning::crd::{
     PostgresTuning, PostgresTuningSpec, PostgresTuningStatus, RestartPolicy, TrialState, TuningTrial, TuningTrialStatus,
@@ -91,6 +91,8 @@ pub struct Model {
     pub unready_with: Option<String>,
     /// Other field managers of our key.
     pub other_owners: Vec<String>,
+    /// Statements that give the role what it lacks.
+    pub missing_rights: Vec<String>,
     /// Why the instance is no longer what the session found.
     pub elsewhere: Option<String>,
     /// The kubelet brings what changes in the ConfigMap.
@@ -154,6 +156,7 @@ impl Model {
             cannot_start_with: None,
             unready_with: None,
             other_owners: Vec::new(),
+            missing_rights: Vec::new(),
             elsewhere: None,
             kubelet_syncs: true,
             memory_bytes: MEMORY_BYTES,
@@ -205,7 +208,7 @@ impl Model {
             settings: self.server.settings.clone(),
             file_settings: Some(self.server.file_settings()),
             container: Some(self.server.container()),
-            ..ServerAnswer::default()
+            rights: Rights { missing: self.missing_rights.clone(), ..Rights::default() },
         };
         let unreachable = crate::instance::Trouble::new(crate::instance::Reason::Unreachable, "connection refused");
         let key = ConfigurationKey { text: self.key.clone(), other_owners: self.other_owners.clone() };
@@ -240,7 +243,11 @@ impl Model {
                 (false, false) => JobPhase::Succeeded,
             },
             terminating: job.terminating,
-            termination_message: job.message.clone().filter(|_| !self.evicts),
+            // The kubelet ends it by a signal first, of which it has something to say.
+            termination_message: job.message.clone().map(|message| match self.evicts {
+                true => r#"{"failed": {"message": "the benchmark was stopped"}}"#.to_owned(),
+                false => message,
+            }),
             trouble: self.evicts.then(|| PodTrouble {
                 kind: PodTroubleKind::Evicted,
                 message: "The node was low on resource: memory.".into(),

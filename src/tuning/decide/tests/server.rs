@@ -23,6 +23,8 @@ pub struct Server {
     pub down: u32,
     /// Memory in use, as a share of the limit.
     pub memory: f64,
+    /// Of its write-ahead log.
+    pub timeline: i64,
     built: Settings,
     marker: Option<String>,
 }
@@ -41,7 +43,8 @@ impl Server {
         };
         built.insert(connections.name.clone(), connections);
         let settings = built.clone();
-        let mut server = Self { settings, file, auto, started_at_ms: 0, down: 0, memory: 0.5, built, marker: None };
+        let mut server =
+            Self { settings, file, auto, started_at_ms: 0, down: 0, memory: 0.5, timeline: 1, built, marker: None };
         server.start(1);
         server
     }
@@ -114,6 +117,7 @@ impl Server {
             configuration_loaded_at_ms: self.started_at_ms,
             marker: self.marker.clone(),
             database_bytes: 1 << 30,
+            timeline: Some(self.timeline),
             ..ServerFacts::default()
         }
     }

@@ -170,3 +170,116 @@ fn a_file_that_the_server_does_not_read_is_told_and_not_touched_for_ever() {
     let last = model.look(None);
     assert_eq!(last.steps, []);
 }
+
+/// What was verified may still keep the server from starting: on another node, after another restart.
+#[test]
+fn a_recommendation_with_which_the_server_does_not_come_up_is_taken_back() {
+    let mut model = tuning(5, "Apply", "Never", Way::Key);
+    let before = Configuration::of(&model);
+    while model.status().session.is_none_or(|session| session.outcome.is_none()) {
+        model.look(None);
+    }
+    let recommended = model.status().recommendation.unwrap().recommended();
+    model.cannot_start_with = Some(crate::tuning::configuration::marker(&recommended));
+    while !model.key.as_ref().is_some_and(|key| key.contains(model.cannot_start_with.as_ref().unwrap())) {
+        model.look(None);
+    }
+    model.restart(4);
+    look(&mut model, 9, &[]);
+    assert_eq!(model.condition("Stalled"), "True InstanceNotReady", "there is time to recover");
+    run(&mut model, &[]);
+    assert_eq!(
+        (model.condition("Ready"), model.condition("Applied")),
+        ("True NotApplied".into(), "False NotApplied".into())
+    );
+    assert_eq!(Configuration::of(&model), before);
+    // Nor is it tried again.
+    model.cannot_start_with = None;
+    look(&mut model, 30, &[]);
+    assert_eq!(Configuration::of(&model), before);
+}
+
+/// Whoever takes the key over wants what stands in it to be in effect, and not what a trial had left in the server.
+#[test]
+fn a_server_reads_what_whoever_took_the_key_over_wrote() {
+    let mut model = tuning(4, "Recommend", "Never", Way::Key);
+    until_measuring(&mut model, Some(TrialKind::Explore));
+    model.key = Some("work_mem = '4MB'\n".into());
+    model.other_owners = vec!["argocd-controller".into()];
+    model.tuning.spec.suspend = true;
+    look(&mut model, 60, &[]);
+    assert_eq!(model.server.shown()["work_mem"], "4MB");
+    assert_eq!(model.key.as_deref(), Some("work_mem = '4MB'\n"));
+}
+
+#[test]
+fn what_a_role_may_still_do_is_done_to_restore() {
+    let mut model = tuning(4, "Recommend", "Never", Way::Key);
+    until_measuring(&mut model, Some(TrialKind::Explore));
+    model.missing_rights = vec!["ALTER ROLE howdah CREATEDB;".into()];
+    model.tuning.spec.suspend = true;
+    look(&mut model, 60, &[]);
+    assert_eq!(model.differing(), crate::tuning::measurement::Parameters::new());
+}
+
+/// The baseline that the gain was measured against is not there any more.
+#[test]
+fn an_approval_that_comes_after_somebody_changed_a_value_changes_nothing() {
+    let mut model = tuning(4, "RequireApproval", "Never", Way::Key);
+    run(&mut model, &[]);
+    let hash = model.status().recommendation.unwrap().hash;
+    let before = model.key.clone();
+    model.server.set_elsewhere("random_page_cost", "1.5");
+    model.server.reload();
+    model.tuning.metadata.annotations = Some([(crate::tuning::APPROVE_ANNOTATION.to_owned(), hash)].into());
+    look(&mut model, 30, &[]);
+    assert_eq!((model.condition("Stalled"), model.key.clone()), ("True Interrupted".into(), before));
+}
+
+/// The process died between what it wrote and the reload.
+#[test]
+fn what_was_written_and_not_read_is_read() {
+    let mut model = tuning(4, "Recommend", "Never", Way::AlterSystem);
+    let trial = until_measuring(&mut model, Some(TrialKind::Explore));
+    let knobs: Vec<String> = model.trials[&trial].spec.parameters.keys().cloned().collect();
+    let mut model = tuning(4, "Recommend", "Never", Way::AlterSystem);
+    for knob in &knobs {
+        let value = model.server.settings[knob].display();
+        model.server.set_elsewhere(knob, &value);
+    }
+    model.server.reload();
+    for _ in 0..200 {
+        let writes =
+            |step: &crate::tuning::decide::Step| matches!(step, crate::tuning::decide::Step::WriteConfiguration(_));
+        let steps = crate::tuning::decide::decide(&model.facts()).steps;
+        let crash = steps.iter().position(writes).map(|at| Crash { steps: at + 1, half: false });
+        model.look(crash);
+    }
+    assert!(model.started.len() > 1, "{:?}", model.status().conditions);
+    assert!(!model.trials.values().any(|trial| {
+        trial.status.as_ref().is_some_and(|status| status.reason.as_deref() == Some(Reason::Shadowed.word()))
+    }));
+}
+
+/// What a trial had set by `ALTER SYSTEM` on a primary that is none any more can't be reset, and is told for as long as the
+/// session is known.
+#[test]
+fn what_a_failover_leaves_on_the_former_primary_is_told() {
+    for (way, told) in [(Way::AlterSystem, true), (Way::Key, false)] {
+        let mut model = tuning(4, "Recommend", "Never", way);
+        let trial = until_measuring(&mut model, Some(TrialKind::Explore));
+        // Another server, with what was there before.
+        let mut promoted = tuning(4, "Recommend", "Never", way).server;
+        (promoted.timeline, promoted.started_at_ms) = (2, model.now_ms);
+        promoted.file.clone_from(&model.server.file);
+        model.server = promoted;
+        model.server.reload();
+        model.look(None);
+        let reason = model.trials[&trial].status.as_ref().unwrap().reason.clone();
+        assert_eq!(reason.as_deref(), Some(Reason::PostgresRestarted.word()));
+        model.tuning.spec.suspend = true;
+        run(&mut model, &[]);
+        let message = model.status().conditions.iter().find(|one| one.type_ == "Ready").unwrap().message.clone();
+        assert_eq!(message.contains("timeline 1 → 2"), told, "{message}");
+    }
+}
