@@ -29,7 +29,11 @@ pub fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
         status.versions.extend(unpruned);
     }
     let trouble = outcome.failed.as_ref().map(|(_, trouble)| trouble);
-    let ready = trouble.is_none() && matches!(decision.because, Reason::Serving | Reason::RollingOut);
+    let serves = decision.standing.iter().any(|standing| standing.condition == "Serving" && standing.holds);
+    // What could not be read or removed is told, and the replicas answer all the same.
+    let because = trouble.map_or(decision.because, |trouble| trouble.reason);
+    let passes = matches!(because, Reason::StepFailed | Reason::ModelStoreUnavailable);
+    let ready = serves && (passes || (trouble.is_none() && matches!(because, Reason::Serving | Reason::RollingOut)));
     let (because, message) = match trouble {
         Some(Trouble { reason, message }) => (*reason, message.as_str()),
         None => (decision.because, decision.message.as_str()),

@@ -4,6 +4,7 @@ mod plan;
 mod source;
 mod store;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -144,6 +145,15 @@ pub(super) fn inside(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// A log's path without what its format and its compression add.
+fn stem(path: &Path) -> String {
+    let mut name = path.to_string_lossy().into_owned();
+    for ending in [".gz", ".zst", ".csv", ".json", ".log"] {
+        name.truncate(name.strip_suffix(ending).map_or(name.len(), str::len));
+    }
+    name
+}
+
 /// Whether a file may be a log by its name, or a directory hold one. What writers leave beside their files is none:
 /// `_SUCCESS`, `_temporary`, `.part-0.csv.crc`.
 fn is_log_name(name: &str) -> bool {
@@ -159,9 +169,14 @@ impl Log for FileLog {
         self.done.store(0, Ordering::Relaxed);
         let mut reading = Reading::default();
         let mut objects = json::Objects::of(&self.columns);
+        // With `log_destination = 'csvlog,jsonlog'` a server writes each statement into two files of one name.
+        let mut written: HashMap<String, Format> = HashMap::new();
         for path in &self.files {
             let (format, mut input) = self.detect(path)?;
             if self.is_beside(format, &mut input) {
+                continue;
+            }
+            if format.is_postgres() && *written.entry(stem(path)).or_insert(format) != format {
                 continue;
             }
             let mut into = Collector { file: path.display().to_string(), each, reading: &mut reading };
@@ -285,6 +300,15 @@ mod tests {
             "{\"timestamp\":\"2026-11-22 10:00:00.000 UTC\",\"session_id\":\"1\",\"error_severity\":\"LOG\",\"message\":\"duration: 2.5 ms  \
              statement: select 1\"}\n",
         );
+        assert_eq!(read(Columns::default(), "duration").unwrap(), (true, 1));
+        // One with a csvlog besides writes each statement twice.
+        write(
+            "postgresql-2.csv",
+            "2026-11-22 10:00:00.000 UTC,,,1,,1,1,,,,0,LOG,00000,\"duration: 2.5 ms  statement: select \
+             1\",,,,,,,,,psql,\"client backend\"\n",
+        );
+        assert_eq!(read(Columns::default(), "duration").unwrap(), (true, 1));
+        std::fs::remove_file(directory.path().join("postgresql-2.json")).unwrap();
         assert_eq!(read(Columns::default(), "duration").unwrap(), (true, 1));
     }
 }

@@ -205,9 +205,8 @@ impl CostModel {
         if targets.is_empty() {
             return Err(ModelError::Unreadable { file: MANIFEST.into(), message: "it names no target".into() });
         }
-        let mut model = Self::new(vocabulary, targets, unhex(STATEMENTS, known)?);
-        checksum(manifest)[..12].clone_into(&mut model.version);
-        Ok(model)
+        let version = checksum(manifest)[..12].to_owned();
+        Ok(Self::of_version(version, vocabulary, targets, unhex(STATEMENTS, known)?))
     }
 }
 

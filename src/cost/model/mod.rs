@@ -225,12 +225,22 @@ pub struct CostModel {
 impl CostModel {
     /// A model of its parts.
     pub fn new(vocabulary: Vocabulary, targets: Vec<TargetModel>, known: HashMap<u64, Known>) -> Self {
+        let mut model = Self::of_version(String::new(), vocabulary, targets, known);
+        model.version = model.digest();
+        model
+    }
+
+    /// A model whose version is known, which only a whole saving of it would tell.
+    fn of_version(
+        version: String,
+        vocabulary: Vocabulary,
+        targets: Vec<TargetModel>,
+        known: HashMap<u64, Known>,
+    ) -> Self {
         let infos = targets.iter().map(|target| target.info.clone()).collect();
         let explainers = targets.iter().map(|_| OnceLock::new()).collect();
         let nearest = Nearest::of(&known);
-        let mut model = Self { version: String::new(), vocabulary, infos, targets, known, nearest, explainers };
-        model.version = model.digest();
-        model
+        Self { version, vocabulary, infos, targets, known, nearest, explainers }
     }
 
     /// Without what only saving needs, which is a good part of its memory.

@@ -32,7 +32,7 @@ pub fn read(file: impl ChunkReader + 'static, columns: &Columns, into: &mut Coll
         names.iter().enumerate().filter(|(_, name)| columns.all().any(|c| c == *name)).map(|(at, _)| at).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let batches =
-        builder.with_projection(mask).with_batch_size(4096).build().map_err(|error| failed(&into.file, &error))?;
+        builder.with_projection(mask).with_batch_size(BATCH).build().map_err(|error| failed(&into.file, &error))?;
     let mut row = 0;
     for batch in batches {
         let batch = batch.map_err(|error| failed(&into.file, &format!("{error} (behind row {row})")))?;
@@ -41,6 +41,9 @@ pub fn read(file: impl ChunkReader + 'static, columns: &Columns, into: &mut Coll
     }
     Ok(())
 }
+
+/// Rows that are in memory at once: statements of a megabyte are statements.
+const BATCH: usize = 256;
 
 fn take(batch: &RecordBatch, columns: &Columns, before: u64, into: &mut Collector<'_>) -> Result<(), LogError> {
     let file = into.file.clone();

@@ -136,13 +136,16 @@ pub fn read_json(
     Ok(())
 }
 
+/// Times of a log are whole milliseconds, and a plan's is a little later than its statement's begin.
+const CLOCK_MS: f64 = 2.0;
+
 /// What is known of a session so far.
 #[derive(Debug, Default)]
 struct Session {
     /// Bytes of temporary files since the last statement, and the statement that they were told of.
     spill: (f64, String),
-    /// The plan's cost and rows that auto_explain told of the statement to come.
-    plan: Option<(f32, f32)>,
+    /// The plan's cost and rows that auto_explain told of the statement to come, and when.
+    plan: Option<(Option<i64>, (f32, f32))>,
     /// A statement whose processor time may follow.
     waiting: Option<(u64, Finished)>,
     /// When it last said something.
@@ -152,6 +155,14 @@ struct Session {
 }
 
 impl Session {
+    /// The plan of a statement that ended at a time after so many milliseconds, if it was told while that ran: one before it
+    /// is of a statement that was not logged.
+    fn take_plan(&mut self, now: Option<i64>, ms: f64) -> Option<(f32, f32)> {
+        let (told, plan) = self.plan.take()?;
+        let before = told.zip(now).is_some_and(|(told, now)| (now - told) as f64 > ms + CLOCK_MS);
+        (!before).then_some(plan)
+    }
+
     /// Bytes of temporary files of a statement that ended.
     fn take_spill(&mut self, query: &str) -> f64 {
         let (spill, statement) = std::mem::take(&mut self.spill);
@@ -186,16 +197,25 @@ impl Sessions {
         Ok(Self { by_name: HashMap::new(), targets, sampling, complete: false })
     }
 
+    /// Servers do not tell of sessions that end, unless they are asked to.
+    fn forget_the_older_half(&mut self, into: &mut Collector<'_>) {
+        let mut by_age: Vec<(Option<i64>, String)> =
+            self.by_name.iter().map(|(name, session)| (session.last_ms, name.clone())).collect();
+        by_age.sort_unstable();
+        by_age.truncate(by_age.len().div_ceil(2));
+        for (_, name) in by_age {
+            let waiting = self.by_name.remove(&name).and_then(|session| session.waiting);
+            self.tell(waiting, into);
+        }
+    }
+
     fn take(&mut self, row: u64, line: Line, into: &mut Collector<'_>) {
         if line.is_own() {
             return;
         }
         let time_ms = time_ms(&line.time);
         if self.by_name.len() >= SESSIONS && !self.by_name.contains_key(&line.session) {
-            let oldest = self.by_name.iter().min_by_key(|(_, session)| session.last_ms).map(|(name, _)| name.clone());
-            if let Some(mut session) = oldest.and_then(|name| self.by_name.remove(&name)) {
-                self.tell(session.waiting.take(), into);
-            }
+            self.forget_the_older_half(into);
         }
         let mut session = self.by_name.remove(&line.session).unwrap_or_default();
         if let (Some(processor), Some((_, finished))) = (processor_seconds(&line), &mut session.waiting) {
@@ -213,9 +233,9 @@ impl Sessions {
             session.begun =
                 bound(rest).filter(|_| self.complete).map(str::to_owned).and_then(|query| Some((time_ms?, query)));
             if let Some(plan) = rest.strip_prefix("plan:") {
-                session.plan = plan_of(plan).or(session.plan);
+                session.plan = plan_of(plan).map(|plan| (time_ms, plan)).or(session.plan);
             } else if let Some(query) = query(rest) {
-                let (spill, plan) = (Cost::Measured(session.take_spill(query)), session.plan.take());
+                let (spill, plan) = (Cost::Measured(session.take_spill(query)), session.take_plan(time_ms, ms));
                 let query = with_parameters(query, &line.detail);
                 let finished =
                     Finished { query, time_ms, duration: Cost::Measured(ms / 1000.0), cpu: Cost::Unknown, spill, plan };
@@ -228,15 +248,16 @@ impl Sessions {
             let cost = seconds.map_or(Cost::Unknown, Cost::AtLeast);
             let spill = Cost::AtLeast(session.take_spill(&line.statement));
             let query = with_parameters(&line.statement, &line.detail);
-            let finished =
-                Finished { query, time_ms, duration: cost, cpu: Cost::Unknown, spill, plan: session.plan.take() };
+            // Of one that is cancelled no plan is told: what is there is another's.
+            session.plan = None;
+            let finished = Finished { query, time_ms, duration: cost, cpu: Cost::Unknown, spill, plan: None };
             self.tell(Some((row, finished)), into);
         } else if let Some(query) = query(&line.message) {
             // log_statement: the line comes before the execution.
             session.begun = time_ms.map(|time| (time, query.to_owned()));
         } else if !matches!(line.state.get(..2), None | Some("00" | "01" | "02")) {
             // An error, which ended what had begun.
-            session.begun = None;
+            (session.begun, session.plan) = (None, None);
         }
         session.last_ms = time_ms.or(session.last_ms);
         // A session that ended is forgotten.

@@ -118,7 +118,13 @@ fn memory_is_what_it_did_not_hold() {
 fn an_offset_behind_a_time_is_heeded() {
     let utc = time_ms("2026-07-01 12:00:00 UTC").unwrap();
     assert_eq!(time_ms("2026-07-01 12:00:00.000"), Some(utc));
-    for (text, hours) in [("2026-07-01 12:00:00 +0200", -2), ("2026-07-01 12:00:00.000 -03", 3)] {
+    for (text, hours) in [
+        ("2026-07-01 12:00:00 +0200", -2),
+        ("2026-07-01 12:00:00.000 -03", 3),
+        ("2026-07-01 12:00:00.000 CEST", -2),
+        ("2026-07-01 12:00:00 EDT", 4),
+        ("2026-07-01 12:00:00 ZZT", 0),
+    ] {
         assert_eq!(time_ms(text), Some(utc + hours * 3_600_000), "{text}");
     }
 }
@@ -339,6 +345,41 @@ fn what_a_server_tells_of_a_statement_is_put_together() {
     assert_eq!(statements[3].costs, statements[2].costs);
     assert_eq!(statements[4].costs, [Cost::AtLeast(2.0), Cost::Unknown, Cost::AtLeast(0.0)]);
     assert_eq!(statements[5].costs, [Cost::Measured(0.001), Cost::Unknown, Cost::Measured(0.0)]);
+}
+
+/// auto_explain tells of statements that are too short for the log: their plans are no other statement's.
+#[test]
+fn a_plan_is_of_the_statement_that_ran_when_it_was_told() {
+    let plan = |cost: u32| {
+        format!("duration: 300.0 ms  plan:\nQuery Text: x\nSeq Scan on t  (cost=0.00..{cost}.00 rows=7 width=4)")
+    };
+    let (own, other, failed) = (plan(100), plan(200), plan(300));
+    let bytes = csvlog(&[
+        ("2026-01-31 12:00:01.300 UTC", "00000", &own, "", ""),
+        ("2026-01-31 12:00:01.300 UTC", "00000", "duration: 300.5 ms  statement: select 1", "", ""),
+        ("2026-01-31 12:00:02.000 UTC", "00000", &other, "", ""),
+        ("2026-01-31 12:01:03.000 UTC", "00000", "duration: 60000.0 ms  statement: create index on t (a)", "", ""),
+        ("2026-01-31 12:02:00.000 UTC", "00000", &failed, "", ""),
+        ("2026-01-31 12:02:00.001 UTC", "22012", "division by zero", "", "select 1/0"),
+        ("2026-01-31 12:02:00.002 UTC", "00000", "duration: 300.0 ms  statement: select 2", "", ""),
+    ]);
+    let (statements, _) = server(&bytes, false).unwrap();
+    let plans: Vec<_> = statements.iter().map(|statement| statement.plan).collect();
+    assert_eq!(plans, [Some((100.0, 7.0)), None, None]);
+}
+
+/// Sessions that nobody tells the end of are forgotten, and what they waited for is told.
+#[test]
+fn more_sessions_than_are_kept_lose_no_statement() {
+    let line = |session: usize| {
+        format!(
+            "{{\"timestamp\": \"2026-01-31 12:00:00.000 UTC\", \"session_id\": \"{session}\", \"message\": \"duration: 2.5 ms  \
+             statement: select {session}\"}}\n"
+        )
+    };
+    let text: String = (0..25_000).map(line).collect();
+    let (statements, reading) = server(text.as_bytes(), true).unwrap();
+    assert_eq!((statements.len(), reading.statements), (25_000, 25_000));
 }
 
 /// The csvlog and the jsonlog of one run of a real server say the same, and the same as a reader of another kind found in

@@ -42,8 +42,49 @@ pub fn measured(number: f64, failed: bool) -> Result<Cost, Rejection> {
     Ok(if failed { Cost::AtLeast(number) } else { Cost::Measured(number) })
 }
 
-/// A time, in milliseconds since 1970: RFC 3339, `2026-01-31 12:00:00.123` with an offset or a zone's name (read as UTC), a
-/// date, or seconds, milliseconds, micro- or nanoseconds since 1970.
+/// Abbreviations of zones with their hours from UTC, as PostgreSQL's default set has them: what a server writes whose
+/// `log_timezone` is one of these. Of those that mean several zones it is the first of PostgreSQL's.
+const ZONES: [(&str, f64); 36] = [
+    ("EST", -5.0),
+    ("EDT", -4.0),
+    ("CST", -6.0),
+    ("CDT", -5.0),
+    ("MST", -7.0),
+    ("MDT", -6.0),
+    ("PST", -8.0),
+    ("PDT", -7.0),
+    ("AKST", -9.0),
+    ("AKDT", -8.0),
+    ("HST", -10.0),
+    ("AST", -4.0),
+    ("ADT", -3.0),
+    ("NST", -3.5),
+    ("NDT", -2.5),
+    ("WET", 0.0),
+    ("WEST", 1.0),
+    ("BST", 1.0),
+    ("CET", 1.0),
+    ("CEST", 2.0),
+    ("EET", 2.0),
+    ("EEST", 3.0),
+    ("MSK", 3.0),
+    ("IST", 2.0),
+    ("IDT", 3.0),
+    ("PKT", 5.0),
+    ("HKT", 8.0),
+    ("JST", 9.0),
+    ("KST", 9.0),
+    ("AWST", 8.0),
+    ("ACST", 9.5),
+    ("ACDT", 10.5),
+    ("AEST", 10.0),
+    ("AEDT", 11.0),
+    ("NZST", 12.0),
+    ("NZDT", 13.0),
+];
+
+/// A time, in milliseconds since 1970: RFC 3339, `2026-01-31 12:00:00.123` with an offset or a zone's abbreviation (one that
+/// is not known is read as UTC), a date, or seconds, milliseconds, micro- or nanoseconds since 1970.
 pub fn time_ms(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {
@@ -55,7 +96,7 @@ pub fn time_ms(text: &str) -> Option<i64> {
     let mut parts = text.splitn(3, [' ', 'T']);
     let (date, clock, zone) = (parts.next()?, parts.next(), parts.next());
     let plain = clock.map_or_else(|| date.to_owned(), |clock| format!("{date}T{clock}"));
-    // A zone's offset without a colon, or its name, which PostgreSQL writes; names are read as UTC.
+    // A zone's offset without a colon, or its abbreviation, which PostgreSQL writes.
     let offset = zone.map(str::trim).filter(|zone| zone.starts_with(['+', '-'])).unwrap_or_default();
     if let Ok(time) = format!("{plain}{offset}").parse::<Timestamp>() {
         return Some(time.as_millisecond());
@@ -64,7 +105,8 @@ pub fn time_ms(text: &str) -> Option<i64> {
         .parse()
         .ok()
         .or_else(|| date.parse::<jiff::civil::Date>().ok().filter(|_| clock.is_none()).map(Into::into))?;
-    Some(civil.in_tz("UTC").ok()?.timestamp().as_millisecond())
+    let hours = ZONES.iter().find(|(name, _)| zone.map(str::trim) == Some(name)).map_or(0.0, |(_, hours)| *hours);
+    Some(civil.in_tz("UTC").ok()?.timestamp().as_millisecond() - (hours * 3_600_000.0) as i64)
 }
 
 /// A count since 1970, told by its size.

@@ -116,8 +116,10 @@ pub fn choose(
     let Some((_, candidate, mut held)) = best else {
         return Ok(Chosen::plain(Candidate { max_depth: 6, eta: 0.1, rounds: 200 }));
     };
-    if sampled.iter().any(|row| fit.plan(*row).is_some()) {
-        for ((teach, _), rows) in folds.iter().zip(&mut held) {
+    {
+        // Plans may begin late in the log: a fold without one has nothing to learn from.
+        let planned = folds.iter().zip(&mut held).filter(|((teach, _), _)| fit.has_plans(teach, target, info));
+        for ((teach, _), rows) in planned {
             let forest = Forest::read(&fit.classes(columns, teach, target, info, candidate, true)?)?;
             for held in rows {
                 let text = fit.prepared.rows[held.row].text as usize;

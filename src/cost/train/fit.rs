@@ -128,9 +128,10 @@ impl<'a> Fit<'a> {
         for ((target, info), chosen) in infos.into_iter().enumerate().zip(chosen) {
             each(&info.name);
             let classes = self.classes(columns, train, target, &info, chosen.candidate, false)?;
-            let planned = train.iter().any(|row| self.plan(*row).is_some());
-            let plan =
-                planned.then(|| self.classes(columns, train, target, &info, chosen.candidate, true)).transpose()?;
+            let plan = self
+                .has_plans(train, target, &info)
+                .then(|| self.classes(columns, train, target, &info, chosen.candidate, true))
+                .transpose()?;
             let floor = self.floor(train, target);
             let quantiles = self.quantiles(columns, train, (target, &info), floor)?;
             let mut history = self.history(train, target, &info, chosen.rule);
@@ -169,6 +170,13 @@ impl<'a> Fit<'a> {
     pub fn plan(&self, row: usize) -> Option<(f32, f32)> {
         let text = self.prepared.rows[row].text;
         if text == NO_TEXT { None } else { self.prepared.plans[text as usize] }
+    }
+
+    /// Whether a row has a text, a plan and a class, of which [`Fit::classes`] can learn what plans say.
+    pub fn has_plans(&self, train: &[usize], target: usize, info: &TargetInfo) -> bool {
+        let teaches =
+            |row: &usize| self.plan(*row).is_some() && class(&info.bounds, self.prepared.cost(*row, target)).is_some();
+        train.iter().any(teaches)
     }
 
     /// XGBoost's model of the classes.

@@ -157,7 +157,9 @@ pub enum TrainError {
 
 fn told(reading: &Reading) -> String {
     if reading.rejected.is_empty() {
-        return "it is empty".into();
+        return "it is empty, or none of its lines says what a statement cost; of PostgreSQL's own log, set \
+                log_min_duration_statement = 0 and lc_messages = 'C'"
+            .into();
     }
     let reasons: Vec<String> =
         reading.rejected.iter().map(|(reason, count)| format!("{count} rows {reason}")).collect();

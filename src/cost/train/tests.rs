@@ -140,6 +140,29 @@ fn literals_beyond_all_bounds_do_not_end_a_training() {
     train(&table(&text), &specs()[..1], &small(), &mut |_| {}).unwrap();
 }
 
+/// auto_explain was loaded when most of the log was written.
+#[test]
+fn plans_that_begin_late_in_the_log_do_not_end_a_training() {
+    let row = |row: usize| {
+        let plan = if row < 120 { ",".to_owned() } else { format!("{},{}", row % 7 * 100, row % 7) };
+        let time = format!("2026-01-01T00:{:02}:{:02}Z", row / 60, row % 60);
+        format!("{time},select c{} from t where a = {row},{},{plan}\n", row % 7, row % 7 * 20)
+    };
+    let text = format!("at,query,cpu,pc,pr\n{}", (0..200).map(row).collect::<String>());
+    let mut log = table(&text);
+    log.columns.plan = Some(("pc".into(), "pr".into()));
+    let options = Options { folds: 3, ..small() };
+    let trained = train(&log, &specs()[..1], &options, &mut |_| {}).unwrap();
+    assert!(trained.model.targets[0].plan.is_some());
+    // None of those that have a plan has a cost: nothing is learnt from plans.
+    let text = text.lines().enumerate().map(|(line, text)| match line {
+        0..=120 => format!("{text}\n"),
+        _ => text.replace(&format!(",{},", (line - 1) % 7 * 20), ",,") + "\n",
+    });
+    log.bytes = text.collect::<String>().into_bytes();
+    assert!(train(&log, &specs()[..1], &options, &mut |_| {}).unwrap().model.targets[0].plan.is_none());
+}
+
 #[test]
 fn a_sample_judges_where_there_are_many_rows() {
     assert_eq!([1.0, 20.0, 33.0, 90.0].map(template_folds), [10, 5, 3, 2]);

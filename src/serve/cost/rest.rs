@@ -25,11 +25,12 @@ use crate::cost::answer::{Answer, TargetInfo};
 
 /// The routes of a served model.
 pub fn routes(serving: Arc<Serving>) -> Router {
-    Router::new()
+    // Trino's gateway passes on what its own callers accept, and reads nothing that is compressed: what routers ask for is
+    // as it is.
+    let of_routers = Router::new().route("/v1/route", post(route)).route("/v1/{target}", post(label));
+    let compressed = Router::new()
         .route("/v1/predict", post(predict))
-        .route("/v1/route", post(route))
         .route("/v1/models", get(models))
-        .route("/v1/{target}", post(label))
         .route("/v2", get(inference::server))
         .route("/v2/health/live", get(live))
         .route("/v2/health/ready", get(ready))
@@ -40,6 +41,9 @@ pub fn routes(serving: Arc<Serving>) -> Router {
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .layer(CompressionLayer::new());
+    of_routers
+        .merge(compressed)
         .fallback(|| async {
             Refusal::NotFound("there is nothing at this path: /openapi.json lists what there is".into())
         })
@@ -48,7 +52,6 @@ pub fn routes(serving: Arc<Serving>) -> Router {
         })
         .layer(DefaultBodyLimit::max(serving.limits.body_bytes))
         .layer(RequestDecompressionLayer::new())
-        .layer(CompressionLayer::new())
         .layer(from_fn_with_state(serving.clone(), bound))
         .layer(from_fn_with_state(serving.clone(), count))
         .with_state(serving)
@@ -235,6 +238,9 @@ pub(super) struct RouteResponse {
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 413, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 500, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = 504, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn route(
     State(serving): State<Arc<Serving>>,
@@ -243,6 +249,8 @@ pub(super) async fn route(
     let RouteRequest { trino_query_properties } = json(body, serving.limits.body_bytes)?;
     let query = trino_query_properties.and_then(|properties| properties.body);
     let found = match query {
+        // What is no statement, or one that is longer than the gateway reads.
+        Some(query) if query.is_empty() => Err(Refusal::Abstains("there is no statement".into())),
         Some(query) => serving.route(query).await,
         None => Err(Refusal::Unprocessable(
             "the request has no trinoQueryProperties.body: set requestAnalyzerConfig.analyzeRequest in the gateway's \
@@ -250,14 +258,17 @@ pub(super) async fn route(
                 .into(),
         )),
     };
-    // The gateway reads errors from an ordinary answer.
-    Ok(match found {
-        Ok(group) => Json(RouteResponse { routing_group: Some(group), errors: Vec::new() }).into_response(),
-        Err(refusal) => {
-            let answer = RouteResponse { routing_group: None, errors: vec![refusal.to_string()] };
-            (Extension(CountedAs(refusal.status().0)), Json(answer)).into_response()
+    let no_group = |errors: Vec<String>| Json(RouteResponse { routing_group: None, errors });
+    match found {
+        Ok(group) => Ok(Json(RouteResponse { routing_group: Some(group), errors: Vec::new() }).into_response()),
+        // No error: a gateway that passes errors on would refuse the statement.
+        Err(Refusal::Abstains(_)) => Ok(no_group(Vec::new()).into_response()),
+        // What is configured wrong the gateway reads from an ordinary answer.
+        Err(refusal @ Refusal::Unprocessable(_)) => {
+            Ok((Extension(CountedAs(refusal.status().0)), no_group(vec![refusal.to_string()])).into_response())
         }
-    })
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// The model that answers.
