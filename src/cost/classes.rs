@@ -254,6 +254,17 @@ pub fn quantile(ascending: &[f64], share: f64) -> f64 {
     low + (high - low) * part
 }
 
+/// The least of costs, ascending with their weights, up to which a share of all weight lies; 0 of none.
+pub fn weighted_quantile(ascending: &[(f64, f64)], share: f64) -> f64 {
+    let wanted = share * ascending.iter().map(|(_, weight)| weight).sum::<f64>();
+    let mut below = 0.0;
+    let reaches = |(_, weight): &&(f64, f64)| {
+        below += weight;
+        below >= wanted
+    };
+    ascending.iter().find(reaches).or(ascending.last()).map_or(0.0, |(cost, _)| *cost)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,6 +313,14 @@ mod tests {
         let early = costs().chain([Cost::AtLeast(99.0)]);
         assert!(matches!(resolve(&spec, early), Err(ClassError::OneClass { .. })));
         assert_eq!(resolve(&spec, costs().chain([Cost::AtLeast(100.0)])).unwrap().bounds, [100.0]);
+    }
+
+    #[test]
+    fn a_sampled_row_weighs_as_much_as_those_it_stands_for() {
+        let fast = std::iter::repeat_n((0.001, 100.0), 100);
+        let costs: Vec<(f64, f64)> = fast.chain(std::iter::repeat_n((5.0, 1.0), 200)).collect();
+        assert_eq!([0.5, 0.9, 0.99].map(|share| weighted_quantile(&costs, share)), [0.001, 0.001, 5.0]);
+        assert_eq!(weighted_quantile(&[], 0.5), 0.0);
     }
 
     #[test]

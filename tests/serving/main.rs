@@ -304,3 +304,65 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 504");
 }
+
+/// A call's bytes are known when they have come, and until then others' memory is theirs.
+#[tokio::test]
+async fn calls_that_send_much_and_do_not_end_are_refused_before_they_take_the_memory() {
+    use http_body::Frame;
+    use tower::ServiceExt;
+    let body_bytes = 200_000;
+    let server = start(Limits { body_bytes, ..Limits::default() }).await;
+    let (services, _) = grpc::routes(server.serving.clone()).await.unwrap();
+    let router = services.into_axum_router();
+    let request = |body: axum::body::Body| {
+        axum::http::Request::post("/howdah.v1.QueryCost/Predict")
+            .header("content-type", "application/grpc")
+            .body(body)
+            .unwrap()
+    };
+    // The prefix of a message of 190,000 bytes, and all of it but the last.
+    let mut unfinished = vec![0, 0, 2, 0xe6, 0x30];
+    unfinished.extend(std::iter::repeat_n(b'x', 189_999));
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Frame<axum::body::Bytes>>(1);
+        sender.send(Frame::data(unfinished.clone().into())).await.unwrap();
+        let call = tokio::spawn(router.clone().oneshot(request(axum::body::Body::new(Channel(receiver)))));
+        calls.push((sender, call));
+    }
+    let status = |response: axum::response::Response| {
+        response.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned())
+    };
+    let begin = std::time::Instant::now();
+    loop {
+        let refused = router.clone().oneshot(request(unfinished.clone().into())).await.unwrap();
+        // RESOURCE_EXHAUSTED, and not that the message is cut off.
+        if status(refused).as_deref() == Some("8") {
+            break;
+        }
+        assert!(begin.elapsed().as_secs() < 20, "nobody is refused");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    // What is small has room of its own, and who gives up makes room.
+    let small = || request(vec![0, 0, 0, 0, 0].into());
+    assert_ne!(status(router.clone().oneshot(small()).await.unwrap()).as_deref(), Some("8"));
+    calls.drain(..).for_each(|(_, call)| call.abort());
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let cut_off = router.clone().oneshot(request(unfinished.into())).await.unwrap();
+    assert_ne!(status(cut_off).as_deref(), Some("8"));
+}
+
+/// A body whose frames come from elsewhere.
+struct Channel(tokio::sync::mpsc::Receiver<http_body::Frame<axum::body::Bytes>>);
+
+impl http_body::Body for Channel {
+    type Data = axum::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<axum::body::Bytes>, Self::Error>>> {
+        self.0.poll_recv(context).map(|frame| frame.map(Ok))
+    }
+}

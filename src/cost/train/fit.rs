@@ -6,7 +6,7 @@ use super::choose::{Chosen, choose};
 use super::prepare::{Counted, NO_TEXT, Prepared, Row};
 use super::{Candidate, Options, TrainError};
 use crate::cost::answer::{Novelty, TargetInfo};
-use crate::cost::classes::{TargetSpec, class, quantile, resolve};
+use crate::cost::classes::{TargetSpec, class, quantile, resolve, weighted_quantile};
 use crate::cost::history::{History, Rule};
 use crate::cost::log::Cost;
 use crate::cost::model::vocabulary::{Vocabulary, is_value};
@@ -326,13 +326,14 @@ impl<'a> Fit<'a> {
         let mut counts = vec![0.0; info.labels.len()];
         let mut costs = Vec::new();
         for (row, class, cost) in self.known_costs(train, target, info) {
-            counts[class] += f64::from(self.prepared.rows[row].weight);
-            costs.push(cost);
+            let weight = f64::from(self.prepared.rows[row].weight);
+            counts[class] += weight;
+            costs.push((cost, weight));
         }
-        costs.sort_by(f64::total_cmp);
+        costs.sort_by(|a, b| a.0.total_cmp(&b.0));
         let sum: f64 = counts.iter().sum();
         let probabilities = counts.into_iter().map(|count| count / sum.max(f64::MIN_POSITIVE)).collect();
-        Prior { probabilities, p50: quantile(&costs, 0.5), p90: quantile(&costs, 0.9) }
+        Prior { probabilities, p50: weighted_quantile(&costs, 0.5), p90: weighted_quantile(&costs, 0.9) }
     }
 
     /// How much of a row's text the columns' rows have not had.

@@ -196,6 +196,15 @@ pub struct Counted {
     pub fell_back: u64,
 }
 
+/// Drops the rarest until no more than so many are left: with a little less room than before it would be called for each text.
+fn prune(frequencies: &mut HashMap<u64, u32>, left: usize) {
+    let mut rare = 1;
+    while frequencies.len() > left {
+        frequencies.retain(|_, count| *count > rare);
+        rare *= 2;
+    }
+}
+
 impl Counted {
     /// Counts; of the tokens the `most` that are in the most texts stay, and none that is in one text only.
     pub fn count(texts: &[String], mode: Mode, ngrams: usize, most: usize) -> Self {
@@ -210,7 +219,7 @@ impl Counted {
                 *frequencies.entry(*feature).or_default() += 1;
             }
             if frequencies.len() > COUNTED {
-                frequencies.retain(|_, count| *count > 1);
+                prune(&mut frequencies, COUNTED / 2);
             }
         }
         // With very few texts every feature counts.
@@ -306,5 +315,15 @@ mod tests {
         let counted = Counted::count(&prepared.texts, Mode::Lexed, 1, 100);
         let share = counted.fell_back as f64 / prepared.texts.len() as f64;
         assert!(share > 0.9 && share <= 1.0, "{share} of the texts");
+    }
+
+    #[test]
+    fn what_is_rare_makes_room_for_long() {
+        // Names of temporary tables: each in two or three statements.
+        let mut frequencies: HashMap<u64, u32> = (0..1000).map(|feature| (feature, 2 + feature as u32 % 2)).collect();
+        frequencies.extend((1000..1100).map(|feature| (feature, 50)));
+        prune(&mut frequencies, 500);
+        assert_eq!(frequencies.len(), 100);
+        assert!(frequencies.values().all(|count| *count == 50));
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::middleware::from_fn_with_state;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
+use super::metered::meter;
 use super::{Ask, Refusal, Serving};
 use crate::cost::answer;
 
@@ -33,11 +35,12 @@ pub async fn routes(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let limit = serving.limits.body_bytes;
-    let service = QueryCostServer::new(Service(serving))
+    let service = QueryCostServer::new(Service(serving.clone()))
         .max_decoding_message_size(limit)
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip);
-    Ok((Routes::new(service).add_service(health).add_service(reflection), reporter))
+    let routes = Routes::new(service).add_service(health).add_service(reflection);
+    Ok((routes.into_axum_router().layer(from_fn_with_state(serving, meter)).into(), reporter))
 }
 
 /// Tells callers of the health service that the process ends.

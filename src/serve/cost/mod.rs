@@ -3,6 +3,7 @@
 mod ask;
 pub mod grpc;
 mod inference;
+mod metered;
 mod metrics;
 mod openapi;
 mod problem;
@@ -46,6 +47,9 @@ const PIECE: usize = 1024;
 const SMALL: usize = 16 << 10;
 /// Largest bodies that are held at once, or more that are not as large.
 const LARGEST: usize = 8;
+
+/// What a compressed body is taken to become; of one that comes in chunks nothing is known.
+const INFLATED: usize = 8;
 
 /// A model that is served.
 pub struct Serving {

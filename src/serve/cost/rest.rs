@@ -19,7 +19,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::{Ask, PIECE, Refusal, SMALL, Serving, inference, openapi};
+use super::{Ask, INFLATED, PIECE, Refusal, SMALL, Serving, inference, openapi};
 use crate::control::metrics::OPEN_METRICS;
 use crate::cost::answer::{Answer, TargetInfo};
 
@@ -56,9 +56,6 @@ pub fn routes(serving: Arc<Serving>) -> Router {
         .layer(from_fn_with_state(serving.clone(), count))
         .with_state(serving)
 }
-
-/// What a compressed body is taken to become; of one that comes in chunks nothing is known.
-const INFLATED: usize = 8;
 
 /// Bodies take memory and time before anything is known of what they ask: of both there is an end.
 async fn bound(State(serving): State<Arc<Serving>>, request: Request, next: Next) -> Response {
