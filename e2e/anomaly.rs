@@ -37,6 +37,7 @@ const EXCLUSIVE_LOCK: Fault = Fault {
         ("tup_returned", "Down"),
         ("tup_fetched", "Down"),
         ("idx_scan", "Down"),
+        ("idx_tup_fetch", "Down"),
     ],
 };
 const DROPPED_INDEX: Fault = Fault {

@@ -345,7 +345,7 @@ impl Fitted<'_> {
 
     /// The model with variances and threshold from these rows, but for those that are as unusual as a row can be: a fault of
     /// which nobody told would be the measure of all that follow. What comes more often than the budget has alarms, every
-    /// night say, is no such fault, and counts.
+    /// night say, is no such fault, and counts; so does whatever there is in less than a day, which may come every day.
     fn calibrated(&self, model: Model, matrix: &Matrix, budget: f64, held: Range<usize>) -> Model {
         let all: Vec<usize> = held.collect();
         // By the median, which what is to be found does not move.
@@ -355,8 +355,10 @@ impl Fitted<'_> {
         let (usual, unusual): (Vec<usize>, Vec<usize>) =
             all.iter().partition(|row| score(**row) < SATURATED * score::highest());
         let episodes = 1 + unusual.windows(2).filter(|pair| pair[1] - pair[0] > EPISODE_ROWS).count();
-        let allowed = (budget * all.len() as f64 * matrix.step_ms() as f64 / (7.0 * DAY_MS)).ceil();
-        let few = episodes as f64 <= allowed && unusual.len() as f64 <= UNTOLD * all.len() as f64;
+        let days = all.len() as f64 * matrix.step_ms() as f64 / DAY_MS;
+        let few = days >= 1.0
+            && episodes as f64 <= (budget * days / 7.0).ceil()
+            && unusual.len() as f64 <= UNTOLD * all.len() as f64;
         let held = if few { usual } else { all };
         model = self.with_variances(model, &held, mean);
         let runs = self.levels(&model, matrix, &held);

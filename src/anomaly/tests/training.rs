@@ -56,9 +56,9 @@ fn a_metric_that_is_gone_is_no_feature() {
 fn a_fault_in_the_history_does_not_hide_the_next() {
     for model_type in [ModelType::Autoencoder, ModelType::Pca] {
         let mut database = Simulated::new(8);
-        let mut rows = database.rows(4800, Fault::None);
+        let mut rows = database.rows(17_000, Fault::None);
         rows.extend(database.rows(60, Fault::SequentialScans));
-        rows.extend(database.rows(900, Fault::None));
+        rows.extend(database.rows(3000, Fault::None));
         for (_, row) in rows.iter_mut().step_by(7) {
             row[3] = f64::NAN;
         }
