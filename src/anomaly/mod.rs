@@ -3,6 +3,7 @@
 pub mod act;
 pub mod alarm;
 pub mod answer;
+mod calibration;
 pub mod coincidence;
 pub mod crd;
 pub mod decide;
