@@ -149,6 +149,34 @@ async fn a_recommendation_that_can_not_be_applied_is_undone() {
 }
 
 #[tokio::test]
+async fn what_a_session_could_not_put_back_is_refused_before_it_begins() {
+    let subject = Subject::new().await;
+    let refused = async |more: &[&str]| {
+        let tune = subject.parsed(more);
+        let opened = Target::open(subject.server.uri("postgres", "postgres"), None, &tune, &tune.spec()).await;
+        opened.err().map(|error| error.to_string())
+    };
+    assert_eq!(refused(&[]).await, None);
+    let full = refused(&["--data-volume", "10MB"]).await.unwrap();
+    assert!(full.contains("--data-volume") && full.contains("WAL"), "{full}");
+    subject.assert_untouched().await;
+
+    // Somebody's value that the first trial's reload would bring into effect, and no restoring would take back.
+    let mut file = fs::OpenOptions::new().append(true).open(subject.server.data().join("postgresql.conf")).unwrap();
+    std::io::Write::write_all(&mut file, b"work_mem = '5MB'\n").unwrap();
+    let waiting = refused(&[]).await.unwrap();
+    assert!(waiting.contains("work_mem") && waiting.contains("pg_reload_conf"), "{waiting}");
+    let client = subject.server.superuser().await;
+    configuration::reload(&client).await.unwrap();
+    assert_eq!(refused(&[]).await, None);
+    configuration::alter_system(&client, &parameters(&[("shared_buffers", "24MB")])).await.unwrap();
+    configuration::reload(&client).await.unwrap();
+    let data = subject.server.data().display().to_string();
+    let pending = refused(&["--pgdata", &data, "--allow-restart"]).await.unwrap();
+    assert!(pending.contains("shared_buffers") && pending.contains("restart"), "{pending}");
+}
+
+#[tokio::test]
 async fn a_server_that_recovers_from_a_crash_gets_its_settings_back() {
     let subject = Subject::new().await;
     let target = subject.target(&[]).await;

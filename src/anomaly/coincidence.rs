@@ -98,6 +98,11 @@ pub fn span(trial: &TuningTrial, now: i64) -> Option<(i64, i64)> {
     Some((from, ended.map_or(now, |since| since.0.as_millisecond())))
 }
 
+/// When a trial ran that has ended.
+pub fn ended(trial: &TuningTrial) -> Option<(i64, i64)> {
+    span(trial, i64::MAX).filter(|(_, to)| *to != i64::MAX)
+}
+
 /// The begin of a trial as a change.
 pub fn begin(trial: &TuningTrial) -> Option<ChangeEvent> {
     let time = trial.metadata.creation_timestamp.as_ref()?.0.as_millisecond();
@@ -197,6 +202,7 @@ mod tests {
         };
         assert_eq!(span(&trial("Measuring"), 900_000), Some((100_000, 900_000)));
         assert_eq!(span(&trial("Observed"), 900_000), Some((100_000, 200_000)));
+        assert_eq!((ended(&trial("Measuring")), ended(&trial("Aborted"))), (None, Some((100_000, 200_000))));
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub struct Facts {
     pub data: Result<Data, Trouble>,
     /// What the model says of the rows; absent without a model.
     pub scoring: Option<Result<Scoring, Trouble>>,
+    /// When trials of the instance's tunings ran that have ended, as far as these still exist, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trials: Vec<(i64, i64)>,
     /// The Job of the training that is under way, if there is one.
     pub job: Option<JobFacts>,
     /// Whether a training's Job can be made.

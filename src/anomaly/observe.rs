@@ -2,10 +2,12 @@
 //! something is a fact, not an error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
+use tokio::time::timeout;
 
 use super::answer::Rows;
 use super::crd::{AnomalyDetector, ModelStatus};
@@ -28,6 +30,10 @@ use crate::world::prometheus::Prometheus;
 
 /// Rows further apart than this are read anew from the beginning of the model's memory.
 const LONGEST_PAUSE_MS: i64 = 3 * 3_600_000;
+/// A look that reads few rows, as nearly all do, has its answer within the first time; one that catches up, within the second.
+const FEW_ROWS: i64 = 100;
+const ROWS_WITHIN: Duration = Duration::from_secs(15);
+const MORE_ROWS_WITHIN: Duration = Duration::from_secs(60);
 /// Rows that are read in one look: a detector that has more to catch up with does so with several.
 const MOST_ROWS: i64 = 4000;
 
@@ -41,6 +47,7 @@ impl Surroundings {
             unseen: None,
             data: Err(nothing),
             scoring: None,
+            trials: Vec::new(),
             job: None,
             trainer: Ok(()),
             alerted: None,
@@ -64,7 +71,10 @@ impl Surroundings {
         }
         facts.trainer = self.own_pod().await.map(drop);
         match self.look(&facts.detector, facts.now_ms()).await {
-            Ok((data, scoring)) => (facts.data, facts.scoring) = (Ok(data), scoring),
+            Ok((data, scoring)) => {
+                (facts.data, facts.scoring) = (Ok(data), scoring);
+                facts.trials = self.memory.lock().get(&uid).map(|kept| kept.beside.spans()).unwrap_or_default();
+            }
             Err(trouble) => {
                 // Without rows the model has nothing to say.
                 let trained = facts.detector.status.as_ref().is_some_and(|status| status.model.is_some());
@@ -184,7 +194,17 @@ impl Surroundings {
         };
         let scrapes = scrapes(&detector.spec.features, &detector.spec.prometheus.selector);
         let to = newest.min(from + (MOST_ROWS - 1) * step_ms);
-        let rows = fetch::rows(prometheus, watched, &scrapes, (from, to), step_ms / 1000).await;
+        // Who tells his time and answers nothing else must not hold up the detectors of other servers.
+        let within = if (to - from) / step_ms < FEW_ROWS { ROWS_WITHIN } else { MORE_ROWS_WITHIN };
+        let read = fetch::rows(prometheus, watched, &scrapes, (from, to), step_ms / 1000);
+        let rows = timeout(within, read).await.unwrap_or_else(|_| {
+            let message = format!(
+                "Prometheus at {} tells its time, and gives no rows within {} s",
+                detector.spec.prometheus.url,
+                within.as_secs()
+            );
+            Err(Trouble::new(Reason::PrometheusUnreachable, message))
+        });
         let single = |rows: Rows| match to < newest {
             true => Ok(rows),
             false => rows.single_now().map(Rows::settled).map_err(fetch::ambiguous),

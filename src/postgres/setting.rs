@@ -89,6 +89,16 @@ pub struct FileSetting {
     pub error: Option<String>,
 }
 
+/// The first of these settings whose file says something else than the server runs, until it reloads.
+pub fn waits_for_reload<'a>(names: &'a [String], settings: &Settings, lines: &[FileSetting]) -> Option<&'a String> {
+    names.iter().find(|name| {
+        let line = lines.iter().rev().find(|line| line.name == **name && line.applied);
+        let by_file = |s: &&Setting| s.source == "default" || s.source == "configuration file";
+        let setting = settings.get(*name).filter(|s| s.context != Context::Postmaster).filter(by_file);
+        line.zip(setting).is_some_and(|(line, setting)| setting.with(&line.value).display() != setting.display())
+    })
+}
+
 /// Name of a configuration file. A mounted directory may be reached through a symbolic link, so that the same file has
 /// another path where it is mounted than in [`FileSetting::source_file`].
 pub fn file_name(path: &str) -> &str {

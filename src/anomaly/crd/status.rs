@@ -52,6 +52,9 @@ pub struct AnomalyDetectorStatus {
     /// Times of older incidents, newest first: trainings leave them out, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past_incidents: Vec<PastIncident>,
+    /// When trials of the instance's tunings ran, newest first: trainings leave these times out, too, when the trials are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_trials: Vec<PastTrials>,
     /// Metrics that never moved while the model learnt, and moved since, newest first: no score tells of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departures: Vec<DepartureStatus>,
@@ -229,6 +232,15 @@ impl IncidentStatus {
     pub fn is_normal(&self) -> bool {
         self.label.as_deref() == Some(NORMAL)
     }
+}
+
+/// When trials ran, one after another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PastTrials {
+    /// Begin of the first.
+    pub from: Time,
+    /// End of the last.
+    pub to: Time,
 }
 
 /// When an incident was that `incidents` no longer holds.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::super::alarm;
 use super::super::crd::{
     AnomalyDetectorStatus, CauseStatus, ContributionStatus, DepartureStatus, IncidentStatus, LearntSignature,
-    PastIncident,
+    PastIncident, PastTrials,
 };
 use super::super::facts::{Facts, time};
 use super::super::incident::{ChangeEvent, Incident, is_id};
@@ -19,6 +21,9 @@ use crate::decimal::Decimal;
 const INCIDENTS: usize = 10;
 /// Times of older ones that it keeps.
 const PAST_INCIDENTS: usize = 128;
+/// Times of trials that it keeps, and how far apart trials are of which the time is one, in milliseconds.
+const PAST_TRIALS: usize = 64;
+const BETWEEN_TRIALS_MS: i64 = 600_000;
 /// Signatures that it keeps; the oldest go.
 const SIGNATURES: usize = 16;
 /// Changes of an incident that are kept for its label: the strongest. What is left out of a signature makes the same fault
@@ -78,6 +83,24 @@ pub(super) fn depart(facts: &Facts, status: &mut AnomalyDetectorStatus) {
         status.departures.insert(0, DepartureStatus { metric: metric.clone(), message, time: time(*at) });
     }
     status.departures.truncate(DEPARTURES);
+}
+
+/// Keeps the times of trials as long as a training may read them: a session's trials go when another begins.
+pub(super) fn trials(facts: &Facts, status: &mut AnomalyDetectorStatus) {
+    let ms = |time: &Time| time.0.as_millisecond();
+    let begin = facts.now_ms() - facts.detector.spec.training.window_seconds() * 1000;
+    let known = status.past_trials.iter().map(|past| (ms(&past.from), ms(&past.to)));
+    let mut spans: Vec<(i64, i64)> = facts.trials.iter().copied().chain(known).filter(|(_, to)| *to >= begin).collect();
+    spans.sort_unstable();
+    let mut together: Vec<(i64, i64)> = Vec::new();
+    for (from, to) in spans {
+        match together.last_mut() {
+            Some(last) if from - last.1 <= BETWEEN_TRIALS_MS => last.1 = last.1.max(to),
+            _ => together.push((from, to)),
+        }
+    }
+    let past = |(from, to): &(i64, i64)| PastTrials { from: time(*from), to: time(*to) };
+    status.past_trials = together.iter().rev().take(PAST_TRIALS).map(past).collect();
 }
 
 /// Keeps the times of incidents that the status has no room for, as long as a training may read them.

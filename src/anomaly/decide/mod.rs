@@ -204,6 +204,7 @@ fn watch(facts: &Facts) -> Decision {
     let mut steps = trained.steps;
     incidents::update(facts, &mut status);
     incidents::depart(facts, &mut status);
+    incidents::trials(facts, &mut status);
     incidents::label(facts, &mut status);
     let due = notices::due(facts, &mut status, false);
     steps.extend(due.steps);

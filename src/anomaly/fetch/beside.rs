@@ -39,12 +39,19 @@ struct Seen {
     instance: Option<InstanceFacts>,
     /// The last trial that was told of, in milliseconds.
     trial: i64,
+    /// When trials ran that have ended and still exist, in milliseconds.
+    spans: Vec<(i64, i64)>,
 }
 
 impl Beside {
     /// Whoever asks next knows nothing of the trials yet.
     pub fn tell_trials_again(&mut self) {
         (self.looked, self.seen.trial) = (0, 0);
+    }
+
+    /// When the instance's trials ran that had ended at the last look, in milliseconds since 1970.
+    pub fn spans(&self) -> Vec<(i64, i64)> {
+        self.seen.spans.clone()
     }
 
     /// What changed since the last look. What takes longer is told with a later one.
@@ -101,6 +108,7 @@ impl Seen {
         }
         match trials(client, &namespace, &name).await {
             Ok(trials) => {
+                self.spans = trials.iter().filter_map(coincidence::ended).collect();
                 let since = self.trial.max(now - BACK_MS);
                 let begun = trials.iter().filter_map(coincidence::begin).filter(|change| change.time > since);
                 changes.extend(begun);

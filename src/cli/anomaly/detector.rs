@@ -188,7 +188,8 @@ fn excluded(detector: &AnomalyDetector, trials: &[TuningTrial], now: i64) -> Vec
         let shown = status.incidents.iter().filter(|incident| !incident.is_normal());
         let shown = shown.map(|incident| (ms(&incident.since), incident.until.as_ref().map_or(now, ms)));
         let past = status.past_incidents.iter().map(|past| (ms(&past.from), ms(&past.to)));
-        ranges.extend(shown.chain(past));
+        let trials = status.past_trials.iter().map(|past| (ms(&past.from), ms(&past.to)));
+        ranges.extend(shown.chain(past).chain(trials));
     }
     ranges.extend(trials.iter().filter_map(|trial| coincidence::span(trial, now)));
     ranges
@@ -320,6 +321,7 @@ mod tests {
                     {"from": "1970-01-01T00:00:04Z", "to": "1970-01-01T00:00:05Z"},
                     {"from": "1970-01-01T00:00:04Z", "to": "1970-01-04T00:00:00Z"},
                 ],
+                "pastTrials": [{"from": "1970-01-01T00:00:05Z", "to": "1970-01-01T00:00:06Z"}],
             },
         }))
         .unwrap();
@@ -329,7 +331,7 @@ mod tests {
         }))
         .unwrap();
         // A fault of a weekend is not the new normal on Monday.
-        let expected = [(1000, 2000), (3000, 9000), (4000, 5000), (4000, 3 * 86_400_000), (6000, 9000)];
+        let expected = [(1000, 2000), (3000, 9000), (4000, 5000), (4000, 3 * 86_400_000), (5000, 6000), (6000, 9000)];
         assert_eq!(excluded(&detector, &[trial], 9000), expected);
     }
 

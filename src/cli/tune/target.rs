@@ -8,7 +8,7 @@ use super::local_server::LocalServer;
 use super::{RESTART_LIMIT, Tune};
 use crate::postgres::error::{ConnectError, QueryError};
 use crate::postgres::server::ServerFacts;
-use crate::postgres::setting::Settings;
+use crate::postgres::setting::{self, FileSetting, Settings};
 use crate::postgres::uri::Uri;
 use crate::tuning::benchmark::{FULL, SCALE_BYTES};
 use crate::tuning::crd::PostgresTuningSpec;
@@ -66,7 +66,17 @@ impl Target {
         if !lacking.missing.is_empty() {
             bail!("the role lacks rights; as a superuser, run: {}", lacking.missing.join(" "));
         }
-        let stored = stored(&client, &touched).await?;
+        let lines = server::file_settings(&client).await?;
+        if let Some(name) = setting::waits_for_reload(&touched, &settings, &lines) {
+            bail!(
+                "a file sets {name} to another value than the server runs, which the first trial would bring into effect: \
+                 SELECT pg_reload_conf(), or correct the file"
+            );
+        }
+        if let Some(name) = touched.iter().find(|name| settings.get(*name).is_some_and(|s| s.pending_restart)) {
+            bail!("{name} waits for a restart of the server, which a trial may bring: restart it, or correct its file");
+        }
+        let stored = stored(lines, &touched);
         let directory = settings.get("data_directory").map_or("", |setting| setting.value.as_str());
         let find = |pgdata: &PathBuf| LocalServer::find(pgdata, directory, facts.major());
         let local = tune.pgdata.as_ref().map(find).transpose()?;
@@ -135,7 +145,7 @@ impl Target {
         let mut wanted = self.stored.clone();
         wanted.extend(changed.clone());
         let names: Vec<String> = self.baseline.keys().cloned().collect();
-        let now = stored(&client, &names).await?;
+        let now = stored(server::file_settings(&client).await?, &names);
         configuration::alter_system(&client, wanted.iter().filter(|(name, value)| now.get(*name) != Some(value)))
             .await?;
         let reset: Vec<&String> = now.keys().filter(|name| !wanted.contains_key(*name)).collect();
@@ -188,13 +198,9 @@ fn may_pass(error: &anyhow::Error) -> bool {
 }
 
 /// What `postgresql.auto.conf` holds of these settings.
-async fn stored(client: &Client, names: &[String]) -> Result<Parameters> {
-    let lines = server::file_settings(client).await?;
-    Ok(lines
-        .into_iter()
-        .filter(|line| line.source_file.ends_with("postgresql.auto.conf") && names.contains(&line.name))
-        .map(|line| (line.name, line.value))
-        .collect())
+fn stored(lines: Vec<FileSetting>, names: &[String]) -> Parameters {
+    let ours = |line: &FileSetting| line.source_file.ends_with("postgresql.auto.conf") && names.contains(&line.name);
+    lines.into_iter().filter(ours).map(|line| (line.name, line.value)).collect()
 }
 
 async fn resources(

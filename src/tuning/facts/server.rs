@@ -7,7 +7,7 @@ use crate::instance;
 use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
-use crate::postgres::setting::{Context, FileSetting, Setting, Settings, file_name};
+use crate::postgres::setting::{self, FileSetting, Settings, file_name};
 use crate::tuning::benchmark::{FULL, SCALE_BYTES};
 use crate::tuning::configuration;
 use crate::tuning::crd::{Recommendation, SessionRecord, SessionResources, TuningTrial};
@@ -262,13 +262,7 @@ impl Facts {
 
     /// The first of these settings whose file says something else than the server runs, until it reloads.
     pub fn waits_for_reload<'a>(&self, names: &'a [String]) -> Option<&'a String> {
-        let lines = self.answer()?.file_settings.as_ref()?;
-        names.iter().find(|name| {
-            let line = lines.iter().rev().find(|line| line.name == **name && line.applied);
-            let by_file = |s: &&Setting| s.source == "default" || s.source == "configuration file";
-            let setting = self.settings().get(*name).filter(|s| s.context != Context::Postmaster).filter(by_file);
-            line.zip(setting).is_some_and(|(line, setting)| setting.with(&line.value).display() != setting.display())
-        })
+        setting::waits_for_reload(names, self.settings(), self.answer()?.file_settings.as_ref()?)
     }
 
     /// The marker that the workload was last restarted for.

@@ -233,6 +233,28 @@ fn a_row_or_two_without_values_are_told_to_nobody() {
     assert!(message(&facts, "Scoring").contains("counters have no rate"), "{}", message(&facts, "Scoring"));
 }
 
+/// A session's trials are deleted when another begins; their load is no more normal for that.
+#[test]
+fn when_trials_ran_is_known_for_as_long_as_a_training_may_read_it() {
+    let mut facts = healthy(json!({}));
+    let minute = |minute: i64| NOON - 3_600_000 + minute * 60_000;
+    let times = |facts: &Facts| -> Vec<(i64, i64)> {
+        let ms = |time: &Time| time.0.as_millisecond();
+        facts.status().past_trials.iter().map(|past| (ms(&past.from), ms(&past.to))).collect()
+    };
+    facts.trials = vec![(minute(2), minute(4)), (minute(0), minute(2)), (minute(30), minute(31))];
+    look(&mut facts);
+    assert_eq!(times(&facts), [(minute(30), minute(31)), (minute(0), minute(4))]);
+    // The first session's are gone, and the second's go on.
+    facts.trials = vec![(minute(30), minute(31)), (minute(31), minute(33))];
+    look(&mut facts);
+    assert_eq!(times(&facts), [(minute(30), minute(33)), (minute(0), minute(4))]);
+    facts.trials = Vec::new();
+    pass(&mut facts, 14 * 86_400_000);
+    look(&mut facts);
+    assert_eq!(times(&facts), []);
+}
+
 #[test]
 fn only_the_last_incidents_are_kept() {
     let mut facts = healthy(json!({}));

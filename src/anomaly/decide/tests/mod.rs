@@ -54,6 +54,7 @@ fn untrained(spec: Value) -> Facts {
             scraped_ms: None,
         }),
         scoring: None,
+        trials: Vec::new(),
         job: None,
         trainer: Ok(()),
         alerted: None,
