@@ -39,24 +39,13 @@ impl Fitted<'_> {
         (model, Outcome { loss, threshold, alarms })
     }
 
-    /// The model with variances and threshold from these rows, but for those that are as unusual as a row can be: a fault of
-    /// which nobody told would be the measure of all that follow. What comes more often than the budget has alarms, every
-    /// night say, is no such fault, and counts; so does whatever there is in less than a day, which may come every day.
+    /// The model with variances and threshold from these rows.
     fn calibrated(&self, model: Model, matrix: &Matrix, budget: f64, held: Range<usize>) -> Model {
-        let all: Vec<usize> = held.collect();
-        // By the median, which what is to be found does not move.
-        let robust = |squares: Vec<f64>| median(squares).map(|middle| middle / MEDIAN_OF_SQUARE);
-        let mut model = self.with_variances(model, &all, robust);
-        let score = |row: usize| score::combine(&score::parts(&model, &self.scaled[row], &self.rows.deviations[row]));
-        let (usual, unusual): (Vec<usize>, Vec<usize>) =
-            all.iter().partition(|row| score(**row) < SATURATED * score::highest());
-        let episodes = 1 + unusual.windows(2).filter(|pair| pair[1] - pair[0] > EPISODE_ROWS).count();
-        let days = all.len() as f64 * matrix.step_ms() as f64 / DAY_MS;
-        let few = days >= 1.0
-            && episodes as f64 <= (budget * days / 7.0).ceil()
-            && unusual.len() as f64 <= UNTOLD * all.len() as f64;
-        let held = if few { usual } else { all };
-        model = self.with_variances(model, &held, mean);
+        let days = held.len() as f64 * matrix.step_ms() as f64 / DAY_MS;
+        // Whatever there is in less than a day may come every day.
+        let held =
+            if days < 1.0 { held.collect() } else { self.without_untold(&model, held.collect(), budget * days / 7.0) };
+        let mut model = self.with_variances(model, &held, mean);
         let runs = self.levels(&model, matrix, &held);
         // Fewer held-out rows than an alarm looks at can't be: there are at least 18.
         if let Some(threshold) = threshold::calibrate(&runs, matrix.step_ms(), budget, score::highest()) {
@@ -64,6 +53,20 @@ impl Fitted<'_> {
         }
         model.threshold.score = model.threshold.score.max(f64::MIN_POSITIVE);
         model
+    }
+
+    /// These rows but for those that are as unusual as a row can be: a fault of which nobody told would be the measure of all
+    /// that follow. What comes more often than the budget has alarms, every night say, is no such fault, and stays.
+    fn without_untold(&self, model: &Model, held: Vec<usize>, budget: f64) -> Vec<usize> {
+        // By the median, which what is to be found does not move.
+        let robust = |squares: Vec<f64>| median(squares).map(|middle| middle / MEDIAN_OF_SQUARE);
+        let model = self.with_variances(model.clone(), &held, robust);
+        let score = |row: usize| score::combine(&score::parts(&model, &self.scaled[row], &self.rows.deviations[row]));
+        let (usual, unusual): (Vec<usize>, Vec<usize>) =
+            held.iter().partition(|row| score(**row) < SATURATED * score::highest());
+        let episodes = 1 + unusual.windows(2).filter(|pair| pair[1] - pair[0] > EPISODE_ROWS).count();
+        let few = episodes as f64 <= budget.ceil() && unusual.len() as f64 <= UNTOLD * held.len() as f64;
+        if few { usual } else { held }
     }
 
     /// The model with the usual sizes of its residuals in these rows, each from the squares of one feature. Of a value that

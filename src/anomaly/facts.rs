@@ -18,9 +18,14 @@ use crate::kubernetes::job::JobFacts;
 /// which it began.
 pub const SETTLE_MS: i64 = 1500;
 
-/// Rows of so long, or so many where they are further apart, may lack too much to be judged before that is told.
+/// Values may be missing for so long, or for so many rows where these are further apart, before that is told.
 const LAPSE_MS: i64 = 120_000;
 const LAPSE_ROWS: i64 = 4;
+
+/// How long values may be missing before that is told, in milliseconds, with rows so far apart.
+pub fn lapse_ms(step_ms: i64) -> i64 {
+    LAPSE_MS.max(LAPSE_ROWS * step_ms)
+}
 
 /// Why something could not be seen or done.
 pub type Trouble = crate::control::reason::Trouble<Reason>;
@@ -164,10 +169,9 @@ impl Facts {
     /// What the model says, while rows are judged as they come. One or two that can't be, after a scrape that failed say,
     /// are no reason to tell anybody.
     pub fn judging(&self) -> Option<&Scoring> {
-        let patience = LAPSE_MS.max(LAPSE_ROWS * self.step_ms());
-        self.scored().filter(|scoring| {
-            scoring.skipped.is_none() || scoring.judged_ms.is_some_and(|judged| scoring.time - judged < patience)
-        })
+        let lately =
+            |scoring: &Scoring| scoring.judged_ms.is_some_and(|at| scoring.time - at < lapse_ms(self.step_ms()));
+        self.scored().filter(|scoring| scoring.skipped.is_none() || lately(scoring))
     }
 
     /// What the model says, where it says something.

@@ -1,5 +1,7 @@
 //! Which rows are read again where a model begins to watch: after a restart, with another model or other signatures.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::crd::{AnomalyDetectorStatus, State};
 
 /// An incident is read again from its begin, so that it is measured against what was before it, but not further back than
@@ -22,11 +24,11 @@ impl Replay {
     /// the newest row.
     pub fn of(status: Option<&AnomalyDetectorStatus>, newest: i64, memory: i64) -> Self {
         let incidents = || status.iter().flat_map(|status| &status.incidents);
-        let ms = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| time.0.as_millisecond();
+        let ms = |time: &Time| time.0.as_millisecond();
         let open = incidents().find(|incident| incident.until.is_none());
         let begin = open.map_or(newest, |open| ms(&open.since));
-        // What was no fault while it lasted must not be what later rows are measured against: an incident in the rows that
-        // are to be learnt is read from its begin, and so on.
+        // An incident must not be what later rows are measured against: one among the rows that are to be learnt is read from
+        // its begin, and so on.
         let mut known = begin;
         while let Some(before) = incidents()
             .map(|one| (ms(&one.since), one.until.as_ref().map_or(newest, ms)))

@@ -9,10 +9,15 @@ use super::watch::{Constant, is_same};
 
 /// Share of the rows, the earliest, that is fitted; the rest is held out.
 const FITTED: f64 = 0.7;
-/// A metric that misses more than this share of the rows is no feature.
-const MOST_MISSING: f64 = 0.5;
 /// Of so many parts of the history the last one says what is still there.
-pub const NEWEST: usize = 10;
+const NEWEST: usize = 10;
+
+/// Whether a metric is missing in most rows, or in most of the newest: what is gone by now would be missing in every row to
+/// come.
+pub fn is_missing(values: &[f64]) -> bool {
+    let mostly = |values: &[f64]| 2 * values.iter().filter(|value| value.is_nan()).count() > values.len();
+    mostly(values) || mostly(&values[values.len() - values.len() / NEWEST..])
+}
 
 /// All metrics of all rows, counters as rates.
 pub(super) fn rates(matrix: &Matrix) -> Vec<Vec<f64>> {
@@ -36,13 +41,10 @@ pub(super) struct Roles {
 impl Roles {
     pub fn of(matrix: &Matrix, rates: &[Vec<f64>]) -> Result<Self, TrainError> {
         let mut roles = Self { used: Vec::new(), constants: Vec::new(), dropped: Vec::new() };
-        let newest = &rates[rates.len() - rates.len() / NEWEST..];
         for (index, column) in matrix.columns().iter().enumerate() {
-            let present: Vec<f64> = rates.iter().map(|row| row[index]).filter(|value| !value.is_nan()).collect();
-            let missing = 1.0 - present.len() as f64 / rates.len().max(1) as f64;
-            // What is gone by now would be missing in every row to come.
-            let gone = 2 * newest.iter().filter(|row| row[index].is_nan()).count() > newest.len();
-            let fits = column.kind == Kind::Config || (missing <= MOST_MISSING && !gone);
+            let values: Vec<f64> = rates.iter().map(|row| row[index]).collect();
+            let fits = column.kind == Kind::Config || !is_missing(&values);
+            let present: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
             let Some(last) = present.last().filter(|_| fits) else {
                 roles.dropped.push(index);
                 continue;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::answer::Rows;
 use super::crd::AnomalyDetectorStatus;
-use super::facts::{Scoring, Trouble, time};
+use super::facts::{Scoring, Trouble, lapse_ms, time};
 use super::incident::{ChangeEvent, Incident, Recorder};
 use super::matrix::Kind;
 use super::model::Model;
@@ -18,9 +18,6 @@ use super::watch::Departure;
 
 /// Contributions of the newest row that are kept.
 const CONTRIBUTIONS: usize = 5;
-/// A feature without a value for so many rows, and at least so long, is stale.
-const STALE_ROWS: i64 = 4;
-const STALE_MS: i64 = 120_000;
 
 /// A model at work.
 #[derive(Clone, Debug)]
@@ -134,7 +131,7 @@ impl Watching {
         let model = self.model();
         let name = |index: usize| model.metrics[index].0.clone();
         let time = self.last.unwrap_or_default();
-        let stale_before = time - STALE_MS.max(STALE_ROWS * model.pipeline.step_ms);
+        let stale_before = time - lapse_ms(model.pipeline.step_ms);
         let known = model.pipeline.used.iter().copied().chain(model.constants.iter().map(|constant| constant.index));
         let newest = self.newest.as_ref();
         Scoring {
@@ -160,7 +157,7 @@ impl Watching {
 
     /// Features with a value lately.
     pub fn found(&self) -> Vec<bool> {
-        let since = self.last.unwrap_or_default() - STALE_MS.max(STALE_ROWS * self.model().pipeline.step_ms);
+        let since = self.last.unwrap_or_default() - lapse_ms(self.model().pipeline.step_ms);
         self.last_values.iter().map(|last| *last >= since).collect()
     }
 }

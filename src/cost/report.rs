@@ -29,15 +29,18 @@ pub fn report(facts: &Facts, decision: &Decision, outcome: &Outcome) -> Report {
         status.versions.extend(unpruned);
     }
     let trouble = outcome.failed.as_ref().map(|(_, trouble)| trouble);
-    let serves = decision.standing.iter().any(|standing| standing.condition == "Serving" && standing.holds);
-    // What could not be read or removed is told, and the replicas answer all the same.
-    let because = trouble.map_or(decision.because, |trouble| trouble.reason);
-    let passes = matches!(because, Reason::StepFailed | Reason::ModelStoreUnavailable);
-    let ready = serves && (passes || (trouble.is_none() && matches!(because, Reason::Serving | Reason::RollingOut)));
     let (because, message) = match trouble {
         Some(Trouble { reason, message }) => (*reason, message.as_str()),
         None => (decision.because, decision.message.as_str()),
     };
+    let serves = decision.standing.iter().any(|standing| standing.condition == "Serving" && standing.holds);
+    let ready = serves
+        && match because {
+            // What could not be read or removed is told, and the replicas answer all the same.
+            Reason::StepFailed | Reason::ModelStoreUnavailable => true,
+            Reason::Serving | Reason::RollingOut => trouble.is_none(),
+            _ => false,
+        };
     let headline = condition("Ready", ready, because.word(), message, generation);
     status.observed_generation = generation;
     status.conditions = headed(headline.clone(), &decision.standing, &before.conditions);

@@ -4,10 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::crd::Builtin;
 
-/// Bytes of pgbench's own tables with their indexes for each unit of scale, and half of that for what updates leave.
-pub const SCALE_BYTES: i64 = 24 << 20;
 /// Share of the data volume that databases may take when a session begins.
 pub const FULL: f64 = 0.8;
+/// Bytes of pgbench's own tables with their indexes for each unit of scale, and half of that for what updates leave.
+const SCALE_BYTES: i64 = 24 << 20;
+
+/// Bytes that pgbench's own tables have yet to take where the benchmark's database has so many. How much a script of the
+/// user's fills is not known.
+pub fn growth(scale: i32, own_tables: bool, taken: i64) -> i64 {
+    let wanted = if own_tables { i64::from(scale) * SCALE_BYTES } else { 0 };
+    (wanted - taken).max(0)
+}
 
 /// One benchmark run. It travels to the benchmark's Job as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,5 +13,5 @@ pub use features::{ExtraFeature, FeatureKind, Features, Pack};
 pub use source::{Notify, PrometheusSource, Receiver, SecretReference};
 pub use status::{
     AnomalyDetectorStatus, Backtest, CauseStatus, ContributionStatus, Delivery, DeliveryState, DepartureStatus,
-    FeatureStatus, IncidentStatus, LearntSignature, ModelRow, ModelStatus, PastIncident, PastTrials, State,
+    FeatureStatus, IncidentStatus, LearntSignature, ModelRow, ModelStatus, PastSpan, State,
 };

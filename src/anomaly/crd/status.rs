@@ -51,10 +51,10 @@ pub struct AnomalyDetectorStatus {
     pub incidents: Vec<IncidentStatus>,
     /// Times of older incidents, newest first: trainings leave them out, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub past_incidents: Vec<PastIncident>,
+    pub past_incidents: Vec<PastSpan>,
     /// When trials of the instance's tunings ran, newest first: trainings leave these times out, too, when the trials are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub past_trials: Vec<PastTrials>,
+    pub past_trials: Vec<PastSpan>,
     /// Metrics that never moved while the model learnt, and moved since, newest first: no score tells of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departures: Vec<DepartureStatus>,
@@ -234,18 +234,9 @@ impl IncidentStatus {
     }
 }
 
-/// When trials ran, one after another.
+/// When something was of which only its time is kept: an incident, or trials that ran one after another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PastTrials {
-    /// Begin of the first.
-    pub from: Time,
-    /// End of the last.
-    pub to: Time,
-}
-
-/// When an incident was that `incidents` no longer holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PastIncident {
+pub struct PastSpan {
     /// Its begin.
     pub from: Time,
     /// Its end.

@@ -6,8 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::alarm;
 use super::super::crd::{
-    AnomalyDetectorStatus, CauseStatus, ContributionStatus, DepartureStatus, IncidentStatus, LearntSignature,
-    PastIncident, PastTrials,
+    AnomalyDetectorStatus, CauseStatus, ContributionStatus, DepartureStatus, IncidentStatus, LearntSignature, PastSpan,
 };
 use super::super::facts::{Facts, time};
 use super::super::incident::{ChangeEvent, Incident, is_id};
@@ -99,14 +98,14 @@ pub(super) fn trials(facts: &Facts, status: &mut AnomalyDetectorStatus) {
             _ => together.push((from, to)),
         }
     }
-    let past = |(from, to): &(i64, i64)| PastTrials { from: time(*from), to: time(*to) };
+    let past = |(from, to): &(i64, i64)| PastSpan { from: time(*from), to: time(*to) };
     status.past_trials = together.iter().rev().take(PAST_TRIALS).map(past).collect();
 }
 
 /// Keeps the times of incidents that the status has no room for, as long as a training may read them.
 fn remember(facts: &Facts, status: &mut AnomalyDetectorStatus, older: Vec<IncidentStatus>) {
     for incident in older.into_iter().filter(|incident| !incident.is_normal()) {
-        let past = PastIncident { to: incident.until.unwrap_or(facts.now.clone()), from: incident.since };
+        let past = PastSpan { to: incident.until.unwrap_or(facts.now.clone()), from: incident.since };
         // One that a replay shows again is known.
         if !status.past_incidents.iter().any(|known| known.from == past.from) {
             status.past_incidents.push(past);

@@ -21,7 +21,7 @@ use crate::anomaly::matrix::{Column, Matrix};
 use crate::anomaly::model_path;
 use crate::anomaly::packs;
 use crate::anomaly::reason::Reason;
-use crate::anomaly::rows::NEWEST;
+use crate::anomaly::rows::is_missing;
 use crate::anomaly::train::{Options, Summary, TrainError, train};
 use crate::anomaly::training::{TrainedModel, TrainingResult};
 use crate::anomaly::{alarm, fetch, model};
@@ -160,11 +160,9 @@ fn unseen_pack(packs: &[Pack], features: &[Watched], rows: &Rows) -> Option<Stri
     let moves = |pack: Pack, one: &Watched| {
         one.kind != FeatureKind::Config && packs::features(pack).iter().any(|shipped| shipped.name == one.name)
     };
-    let mostly = |values: &[f64]| 2 * values.iter().filter(|value| value.is_nan()).count() > values.len();
-    let missing = |column: &Vec<f64>| mostly(column) || mostly(&column[column.len() - column.len() / NEWEST..]);
     let unseen = |pack: &&Pack| {
         let mut columns = features.iter().zip(&rows.columns).filter(|(one, _)| moves(**pack, one)).peekable();
-        **pack != Pack::NodeExporter && columns.peek().is_some() && columns.all(|(_, column)| missing(column))
+        **pack != Pack::NodeExporter && columns.peek().is_some() && columns.all(|(_, column)| is_missing(column))
     };
     packs.iter().find(unseen).map(|pack| {
         format!(

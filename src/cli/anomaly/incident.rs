@@ -100,13 +100,13 @@ pub async fn run(arguments: ExplainDetector, incident: Option<&str>, out: &Path)
         arguments.detector,
         wanted.since.0
     );
-    let incident = pick(found, wanted).unwrap_or_else(|| {
+    let shown = pick(found, wanted).map(|incident| Incident { changes: coincidences(wanted), ..incident });
+    let incident = shown.unwrap_or_else(|| {
         eprintln!(
             "the model that is used by now would not alarm on it: its scores are drawn beside what was said then"
         );
         recorded(wanted, &scorer.model().metrics)
     });
-    let incident = Incident { changes: coincidences(wanted), ..incident };
     // The picture itself may go to the standard output, out of a pod.
     eprintln!("{}", sentence::incident(&incident, range.1));
     std::fs::write(out, drawing::svg(&incident, &judged))

@@ -10,7 +10,7 @@ use crate::postgres::error::{ConnectError, QueryError};
 use crate::postgres::server::ServerFacts;
 use crate::postgres::setting::{self, FileSetting, Settings};
 use crate::postgres::uri::Uri;
-use crate::tuning::benchmark::{FULL, SCALE_BYTES};
+use crate::tuning::benchmark::{FULL, growth};
 use crate::tuning::crd::PostgresTuningSpec;
 use crate::tuning::knobs::Resources;
 use crate::tuning::measurement::Parameters;
@@ -232,7 +232,7 @@ async fn resources(
     let (Some(memory_bytes), Some(cpu_millis)) = (memory, cpu_millis) else {
         bail!("what the server may use can't be seen from here: give --memory and --cpu");
     };
-    let growth = growth(tune, facts);
+    let growth = growth(tune.scale, tune.init.is_none(), facts.benchmark_bytes).unsigned_abs();
     // Of a volume that is told all counts that is on it; of one that is seen, what is free.
     let (data_volume_bytes, database_bytes) = match (&tune.data_volume, &tune.pgdata) {
         (Some(text), _) => (Some(size(text)?), facts.database_bytes.unsigned_abs() + growth),
@@ -258,12 +258,6 @@ async fn resources(
         max_connections,
         clients: tune.clients.unsigned_abs(),
     })
-}
-
-/// Bytes that the benchmark's own tables have yet to take. How much a script of the user's fills is not known.
-fn growth(tune: &Tune, facts: &ServerFacts) -> u64 {
-    let wanted = if tune.init.is_none() { i64::from(tune.scale) * SCALE_BYTES } else { 0 };
-    (wanted - facts.benchmark_bytes).max(0).unsigned_abs()
 }
 
 /// A size in PostgreSQL's notation.

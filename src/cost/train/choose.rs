@@ -116,17 +116,15 @@ pub fn choose(
     let Some((_, candidate, mut held)) = best else {
         return Ok(Chosen::plain(Candidate { max_depth: 6, eta: 0.1, rounds: 200 }));
     };
-    {
-        // Plans may begin late in the log: a fold without one has nothing to learn from.
-        let planned = folds.iter().zip(&mut held).filter(|((teach, _), _)| fit.has_plans(teach, target, info));
-        for ((teach, _), rows) in planned {
-            let forest = Forest::read(&fit.classes(columns, teach, target, info, candidate, true)?)?;
-            for held in rows {
-                let text = fit.prepared.rows[held.row].text as usize;
-                let row: Vec<(u32, f32)> = columns.rows.row(text).collect();
-                let planned = |plan| forest.margins(&with_plan(&row, columns.vocabulary.names.len(), plan));
-                held.planned = fit.plan(held.row).map(planned);
-            }
+    // Plans may begin late in the log: a fold without one has nothing to learn from.
+    let planned = folds.iter().zip(&mut held).filter(|((teach, _), _)| fit.has_plans(teach, target, info));
+    for ((teach, _), rows) in planned {
+        let forest = Forest::read(&fit.classes(columns, teach, target, info, candidate, true)?)?;
+        for held in rows {
+            let text = fit.prepared.rows[held.row].text as usize;
+            let row: Vec<(u32, f32)> = columns.rows.row(text).collect();
+            let planned = |plan| forest.margins(&with_plan(&row, columns.vocabulary.names.len(), plan));
+            held.planned = fit.plan(held.row).map(planned);
         }
     }
     let teachers: Vec<&[usize]> = folds.iter().map(|(teach, _)| teach.as_slice()).collect();

@@ -3,7 +3,6 @@
 use super::super::crd::{Mode, SessionOutcome, SessionRecord};
 use super::super::facts::{BASELINE, Facts};
 use super::super::reason::Reason;
-use super::super::safety;
 use super::effect::{self, Effect, Target};
 use super::{Decision, IDLE, SOON, restart_limit_seconds, restoring};
 use crate::instance;
@@ -90,7 +89,7 @@ pub(super) fn refuse(facts: &Facts) -> Option<Decision> {
 /// A value that the session left at its baseline is another one by now, wherever that was set.
 fn has_another_baseline(facts: &Facts, session: &SessionRecord) -> bool {
     let settled = session.settled.as_deref() == Some(BASELINE) && facts.server().is_some();
-    settled && !safety::readback(&session.baseline_parameters, facts.settings(), facts.our_file()).is_empty()
+    settled && Target::original(session).first_mismatch(facts).is_some()
 }
 
 /// The recommendation that an ended session applied is still in effect, as far as can be known.

@@ -8,7 +8,7 @@ use crate::instance::crd::PostgresInstanceSpec;
 use crate::instance::facts::InstanceFacts;
 use crate::postgres::server::{MARKER, ServerFacts};
 use crate::postgres::setting::{self, FileSetting, Settings, file_name};
-use crate::tuning::benchmark::{FULL, SCALE_BYTES};
+use crate::tuning::benchmark::{self, FULL};
 use crate::tuning::configuration;
 use crate::tuning::crd::{Recommendation, SessionRecord, SessionResources, TuningTrial};
 use crate::tuning::measurement::Parameters;
@@ -325,9 +325,7 @@ impl Facts {
     /// Bytes that the benchmark's own tables have yet to take.
     fn benchmark_growth(&self, server: &ServerFacts) -> i64 {
         let pgbench = &self.tuning.spec.workload.pgbench;
-        // How much a script of the user's fills is not known.
-        let wanted = if pgbench.init_script.is_none() { i64::from(pgbench.scale) * SCALE_BYTES } else { 0 };
-        (wanted - server.benchmark_bytes).max(0)
+        benchmark::growth(pgbench.scale, pgbench.init_script.is_none(), server.benchmark_bytes)
     }
 
     /// Why the benchmark would fill the data volume, if it would: a server without room for its WAL stops.
